@@ -1,0 +1,20 @@
+//! What a token is, when it is good, and the decisions about it.
+//!
+//! No I/O crate below here: the domain asks for a store and a clock through
+//! [`ports`](self::TokenStore) and imports none of its neighbours.
+
+mod error;
+mod ports;
+mod record;
+mod token;
+
+pub use error::{Error, InactiveReason, Subject, Violation};
+pub use ports::{
+    Clock, Cursor, Found, Freshness, IdempotentRequest, Inserted, NewToken, Position, Propagation, Reading, Revocation,
+    RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
+};
+pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
+pub use token::{
+    Digest, InvalidDigest, InvalidPrefix, InvalidTokenId, MAX_TOKEN_BYTES, MalformedToken, SECRET_BYTES, Secret, Token,
+    TokenId, TokenKey, TokenPrefix,
+};

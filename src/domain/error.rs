@@ -1,0 +1,82 @@
+//! What can go wrong, in the terms of the contract; `transport/status.rs` gives each its status.
+
+use std::time::Duration;
+
+/// Why a token is not active. An answer, not an error of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InactiveReason {
+    /// Not a token this service could have issued.
+    Malformed,
+    /// No such token.
+    Unknown,
+    /// Past its expiry.
+    Expired,
+    /// Revoked.
+    Revoked,
+    /// Its user is disabled or gone.
+    UserDisabled,
+    /// It lacks a required scope.
+    ScopeMissing,
+}
+
+/// A field of a request that breaks the contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The path from the request, as `google.rpc.BadRequest` spells it: `requests[3].token`.
+    pub field: String,
+    /// What is wrong and what would be right. Never the value, which may be a secret.
+    pub description: String,
+}
+
+/// What a request named and was not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A token, by its `token_id`.
+    Token,
+    /// A user, by its `user_id`.
+    User,
+}
+
+/// Why a call has no answer.
+///
+/// `source` is for logs; what the caller is told is fixed text in `transport/status.rs`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request breaks the contract.
+    #[error("the request breaks the contract: {0:?}")]
+    Invalid(Vec<Violation>),
+    /// No such token or user.
+    #[error("no such {0:?}")]
+    NotFound(Subject),
+    /// The user has as many live tokens as allowed.
+    #[error("the user has {limit} live tokens, as many as allowed")]
+    LimitReached {
+        /// How many are allowed.
+        limit: u32,
+    },
+    /// `request_id` was used with another body.
+    #[error("request_id was used with another body")]
+    RequestIdReused,
+    /// What was asked for needs a change that this database's schema has no place for.
+    #[error("not in this schema: {0}")]
+    Unsupported(&'static str),
+    /// The database gave no answer and no cache could. Safe to retry.
+    #[error("the database gave no answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Load is being shed. Safe to retry after the time given.
+    #[error("too many look-ups are under way")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+// === impl Error ===
+
+impl Error {
+    /// One field that breaks the contract.
+    #[must_use]
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])
+    }
+}

@@ -1,0 +1,299 @@
+//! What the domain needs from outside: a store of tokens and a clock.
+//!
+//! [`TokenStore`] is implemented twice: by the database (`store`), which holds the
+//! truth, and by `cache::Cached`, which wraps another one. The domain cannot tell them
+//! apart; what differs is where a [`Reading`] came from and how far a
+//! [`Revocation`] has spread.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use super::{
+    error::Error,
+    record::{Label, Timestamp, TokenRecord, TokenState, User, UserId},
+    token::{Digest, TokenId, TokenKey},
+};
+
+/// The time of day. Implementations truncate to microseconds.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The tokens and users of this deployment.
+///
+/// Every method answers within a bounded time, whatever the database does, and answers
+/// [`Error::Unavailable`] or [`Error::Overloaded`] rather than guess.
+pub trait TokenStore: Send + Sync + 'static {
+    /// What is known of the token with this digest.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Overloaded`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses only the answer.
+    fn find(&self, digest: Digest, freshness: Freshness) -> impl Future<Output = Result<Reading, Error>> + Send;
+
+    /// Stores a new token, or returns the one that the same `request_id` stored before.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown user, [`Error::LimitReached`],
+    /// [`Error::RequestIdReused`], [`Error::Invalid`] for a `user_id` that the user table
+    /// cannot hold, [`Error::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either the whole token or nothing of it.
+    fn insert(&self, token: NewToken) -> impl Future<Output = Result<Inserted, Error>> + Send;
+
+    /// Ends one token. Idempotent: an unknown or ended one is no error.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: it may or may not have ended; a retry is safe.
+    ///
+    /// # Cancel safety
+    /// Once polled, it runs to its end whether or not the future is dropped.
+    fn revoke(&self, target: Target, cause: RevocationCause) -> impl Future<Output = Result<Revocation, Error>> + Send;
+
+    /// Ends every token of a user, sparing `except`. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`]. An unknown user has no tokens to end: no error.
+    ///
+    /// # Cancel safety
+    /// As [`Self::revoke`].
+    fn revoke_all(
+        &self,
+        user: UserId,
+        except: Option<Target>,
+        cause: RevocationCause,
+    ) -> impl Future<Output = Result<Revocation, Error>> + Send;
+
+    /// The public record of a token in any state, from the database.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unavailable`].
+    fn get(&self, token_id: TokenId) -> impl Future<Output = Result<TokenRecord, Error>> + Send;
+
+    /// Up to `query.limit` public records, newest first (`created` descending, then `digest` ascending).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]. An unknown user has no tokens: no error.
+    fn list(&self, query: TokenQuery) -> impl Future<Output = Result<Vec<TokenRecord>, Error>> + Send;
+
+    /// One user.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unavailable`].
+    fn user(&self, user: UserId) -> impl Future<Output = Result<User, Error>> + Send;
+
+    /// Creates or changes a user. Fields of the change that are `None` stay as they are,
+    /// or get their default (active, no attributes) when the user is new.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where users are another program's to create,
+    /// [`Error::Unsupported`], [`Error::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::revoke`].
+    fn upsert_user(&self, change: UserChange) -> impl Future<Output = Result<(User, Revocation), Error>> + Send;
+
+    /// Ends every token of a user and removes the user. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where users are another program's, [`Error::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::revoke`].
+    fn delete_user(&self, user: UserId) -> impl Future<Output = Result<Revocation, Error>> + Send;
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Freshness {
+    /// Any cache within its bound.
+    #[default]
+    Any,
+    /// The shared cache or the database, never this process's memory.
+    Shared,
+    /// The primary database.
+    Primary,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No such token.
+    Unknown,
+    /// A token that was revoked.
+    Revoked,
+    /// A token with its row, not revoked; it may be expired, or its user disabled.
+    Token(Arc<TokenRecord>),
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// Decided from the token's shape alone.
+    TokenFormat,
+    /// This process's memory.
+    LocalCache,
+    /// The shared cache.
+    SharedCache,
+    /// The database.
+    Database,
+}
+
+/// A look-up's answer.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What was found.
+    pub found: Found,
+    /// The place in the journal that the row and the place were read at, in one statement.
+    pub position: Position,
+    /// Where it came from.
+    pub source: Source,
+    /// Upper bound on how old the underlying read is.
+    pub age: Duration,
+}
+
+/// A place in the order of everything that ever ended a token: the database's
+/// incarnation, and how many invalidations it had committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Names the database's incarnation; positions of two epochs do not compare.
+    pub epoch: u128,
+    /// Invalidations committed.
+    pub seq: u64,
+}
+
+/// A token to store.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Primary key.
+    pub digest: Digest,
+    /// knox's selector.
+    pub key: TokenKey,
+    /// The owner.
+    pub user: UserId,
+    /// When it was issued.
+    pub created: Timestamp,
+    /// When it ends; `None` is never.
+    pub expiry: Option<Timestamp>,
+    /// What the issuer writes on it.
+    pub label: Label,
+    /// Makes a retry return the first result.
+    pub request: Option<IdempotentRequest>,
+}
+
+/// What makes a retried issue return the first token, without the database ever being
+/// able to tell the secret: it is sealed under the client's `request_id`, of which only a hash is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdempotentRequest {
+    /// Hash of the `request_id`.
+    pub id: [u8; 32],
+    /// Hash of the request's body.
+    pub body: [u8; 32],
+    /// The token's secret, sealed under the `request_id`.
+    pub sealed: [u8; 64],
+}
+
+/// What became of a [`NewToken`].
+#[derive(Clone, Debug)]
+pub enum Inserted {
+    /// It was stored.
+    New(TokenRecord),
+    /// The same request had stored another before: this one.
+    Repeated(TokenRecord, IdempotentRequest),
+}
+
+/// Which token to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// By its primary key, from the secret itself.
+    Digest(Digest),
+    /// By its public name.
+    Id(TokenId),
+}
+
+/// Why tokens are ended; kept with the token (after RFC 5280, section 5.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RevocationCause {
+    /// Not given.
+    #[default]
+    Unspecified,
+    /// The owner signed out.
+    SignedOut,
+    /// The secret leaked, or may have.
+    KeyCompromise,
+    /// Replaced by another token.
+    Superseded,
+    /// An administrator withdrew it.
+    PrivilegeWithdrawn,
+}
+
+/// A committed change that ended tokens, and how far the news has spread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// How many active tokens this call ended.
+    pub count: u64,
+    /// The tokens whose cached facts are outdated by it.
+    pub ended: Vec<TokenId>,
+    /// A place in the journal at or after the change.
+    pub position: Position,
+    /// How far it has spread.
+    pub propagation: Propagation,
+}
+
+/// How far a change has spread when the call returns. The database has committed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// Every cache that answers come from has been told.
+    Complete,
+    /// A cache could not be told yet; it is being retried.
+    Pending {
+        /// No answer after this long can be the old one.
+        max_staleness: Duration,
+    },
+}
+
+/// Which records to list.
+#[derive(Clone, Debug)]
+pub struct TokenQuery {
+    /// Whose.
+    pub user: UserId,
+    /// Only these states.
+    pub states: Vec<TokenState>,
+    /// "Now", for telling active from expired.
+    pub now: Timestamp,
+    /// Only what comes after this place in the order.
+    pub after: Option<Cursor>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// A place in the order of a listing: the last record of the page before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Its creation.
+    pub created: Timestamp,
+    /// Its key.
+    pub digest: Digest,
+}
+
+/// A user to create or change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserChange {
+    /// Which user.
+    pub id: UserId,
+    /// `None`: unchanged.
+    pub active: Option<bool>,
+    /// `None`: unchanged.
+    pub attributes: Option<std::collections::BTreeMap<String, String>>,
+}
+
+// === impl IdempotentRequest ===
+
+impl std::fmt::Debug for IdempotentRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IdempotentRequest(redacted)")
+    }
+}

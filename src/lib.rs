@@ -1,0 +1,17 @@
+//! tokenward validates opaque API tokens over gRPC.
+//!
+//! Read the modules in this order; imports point at [`domain`], and a request flows
+//! one way: transport, domain, cache, store.
+
+pub mod domain;
+
+pub mod config;
+
+/// The contract, generated from `proto/`.
+pub mod proto {
+    #![expect(clippy::pedantic, clippy::disallowed_methods, clippy::allow_attributes, reason = "generated code")]
+    tonic::include_proto!("tokenward.v1");
+
+    /// The descriptor set that reflection serves.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tokenward.v1.bin"));
+}
