@@ -10,8 +10,8 @@ mod token;
 
 pub use error::{Error, InactiveReason, Subject, Violation};
 pub use ports::{
-    Clock, Cursor, Found, Freshness, IdempotentRequest, Inserted, NewToken, Position, Propagation, Reading, Revocation,
-    RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
+    Clock, Cursor, Ending, Found, Freshness, IdempotentRequest, Inserted, NewToken, Position, Propagation, Reading,
+    Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
 };
 pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
 pub use token::{

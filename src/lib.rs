@@ -15,3 +15,11 @@ pub mod proto {
     /// The descriptor set that reflection serves.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tokenward.v1.bin"));
 }
+
+pub mod cache;
+pub mod store;
+
+pub mod transport;
+
+pub mod app;
+pub mod cli;

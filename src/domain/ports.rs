@@ -51,7 +51,7 @@ pub trait TokenStore: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Once polled, it runs to its end whether or not the future is dropped.
-    fn revoke(&self, target: Target, cause: RevocationCause) -> impl Future<Output = Result<Revocation, Error>> + Send;
+    fn revoke(&self, target: Target, ending: Ending) -> impl Future<Output = Result<Revocation, Error>> + Send;
 
     /// Ends every token of a user, sparing `except`. Idempotent.
     ///
@@ -64,7 +64,7 @@ pub trait TokenStore: Send + Sync + 'static {
         &self,
         user: UserId,
         except: Option<Target>,
-        cause: RevocationCause,
+        ending: Ending,
     ) -> impl Future<Output = Result<Revocation, Error>> + Send;
 
     /// The public record of a token in any state, from the database.
@@ -103,7 +103,7 @@ pub trait TokenStore: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// As [`Self::revoke`].
-    fn delete_user(&self, user: UserId) -> impl Future<Output = Result<Revocation, Error>> + Send;
+    fn delete_user(&self, user: UserId, ending: Ending) -> impl Future<Output = Result<Revocation, Error>> + Send;
 }
 
 /// How fresh an answer must be.
@@ -228,6 +228,15 @@ pub enum RevocationCause {
     Superseded,
     /// An administrator withdrew it.
     PrivilegeWithdrawn,
+}
+
+/// When and why tokens are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: RevocationCause,
 }
 
 /// A committed change that ended tokens, and how far the news has spread.

@@ -7,7 +7,11 @@
 //! The formats are django-rest-knox's (5.x): `prefix + 64 lower-case hex`, stored as
 //! the SHA-512 of its UTF-8 bytes.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use rand::{TryRng as _, rngs::SysRng};
 use sha2::{Digest as _, Sha512};
@@ -29,7 +33,7 @@ pub struct Token(Zeroizing<String>);
 
 /// SHA-512 of a token; the primary key of its row. Not a secret that opens anything,
 /// but kept out of logs: [`TokenId`] is the loggable form.
-#[derive(Clone, Copy, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialOrd, Ord)]
 pub struct Digest([u8; 64]);
 
 /// knox's `token_key`: the first 15 characters of the token. A selector, not unique.
@@ -170,7 +174,7 @@ impl Digest {
 
     /// 128 lower-case hexadecimal characters, as the database holds it.
     #[must_use]
-    pub fn to_hex(&self) -> String {
+    pub fn to_hex(self) -> String {
         hex::encode(self.0)
     }
 
@@ -184,7 +188,7 @@ impl Digest {
 
     /// The loggable name.
     #[must_use]
-    pub fn token_id(&self) -> TokenId {
+    pub fn token_id(self) -> TokenId {
         let (head, _) = self.0.split_first_chunk().expect("a digest is longer than a token_id");
         TokenId(*head)
     }
@@ -198,6 +202,12 @@ impl PartialEq for Digest {
 }
 
 impl Eq for Digest {}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

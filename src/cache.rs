@@ -1,0 +1,1 @@
+//! The coherence protocol over a store: cache, single flight, circuit breaker.

@@ -1,0 +1,1 @@
+//! The database: pool, timeouts, statements, schema.
