@@ -111,12 +111,9 @@ impl Reporter {
 
     /// Waits until something may have changed: a condition, the end of the grace, the drain.
     async fn changed(&mut self) {
-        let lost = self.components.database.borrow_and_update().lost_since();
+        let lost = self.components.database.borrow().lost_since();
         let grace = lost.map(|since| since + self.policy.database_grace).filter(|end| *end > Instant::now());
-        let redis = self.components.redis.as_mut().map(|redis| {
-            redis.mark_unchanged();
-            redis.changed()
-        });
+        let redis = self.components.redis.as_mut().map(watch::Receiver::changed);
         // A watchman that ended has taken the process with it: nothing to handle here.
         tokio::select! {
             _ = self.components.database.changed() => {}
@@ -252,6 +249,7 @@ mod tests {
         let draining = CancellationToken::new();
         let (reporter, probes) = Reporter::new(components, POLICY, draining.clone()).await;
         let mut statuses = probes.statuses.clone();
+        statuses.mark_unchanged();
         tokio::spawn(reporter.run());
 
         let start = Instant::now();
