@@ -6,11 +6,13 @@
 //! SQLite, PostgreSQL and MySQL or MariaDB, and is written so that running it again
 //! after a crash half-way ends well, since MySQL commits each DDL statement by itself.
 
-pub use sea_orm_migration::{MigrationTrait, MigratorTraitSelf};
+pub use std::collections::HashSet;
+
 use sea_orm_migration::{
-    prelude::{Alias, DynIden, IntoIden as _},
-    sea_orm::DatabaseBackend,
-    sea_query::ColumnDef,
+    MigrationTrait, MigratorTraitSelf, SchemaManager,
+    prelude::{Alias, DbErr, DynIden, IntoIden as _},
+    sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseTransaction},
+    sea_query::{ColumnDef, Query},
 };
 
 mod m20261120_000001_initial;
@@ -64,7 +66,60 @@ pub enum IdType {
     Text,
 }
 
+/// A change, and whether a database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its name, which begins with its date.
+    pub name: String,
+    /// Whether it was applied.
+    pub applied: bool,
+}
+
 // === impl Migrator ===
+
+impl Migrator {
+    /// Every change that this version knows, in order. Changes that the database has from
+    /// a newer version are passed over: a newer schema serves older versions too.
+    ///
+    /// # Errors
+    /// [`DbErr`].
+    pub async fn steps(&self, database: &DatabaseTransaction) -> Result<Vec<Step>, DbErr> {
+        let applied = applied(database).await?;
+        let step = |name: String| Step { applied: applied.contains(&name), name };
+        Ok(self.migrations().iter().map(|change| step(change.name().to_owned())).collect())
+    }
+
+    /// Applies what is pending; gives the names.
+    ///
+    /// # Errors
+    /// [`DbErr`].
+    pub async fn apply(&self, database: &DatabaseTransaction) -> Result<Vec<String>, DbErr> {
+        let pending: Vec<_> = self.steps(database).await?.into_iter().filter(|step| !step.applied).collect();
+        if !pending.is_empty() {
+            self.up(database, None).await?;
+        }
+        Ok(pending.into_iter().map(|step| step.name).collect())
+    }
+
+    /// Undoes the last `count` changes that were applied; gives the names, the last one first.
+    ///
+    /// # Errors
+    /// [`DbErr`], also when a newer version has changed the schema since.
+    pub async fn undo(&self, database: &DatabaseTransaction, count: u32) -> Result<Vec<String>, DbErr> {
+        let applied = self.steps(database).await?.into_iter().rev().filter(|step| step.applied);
+        let names = applied.take(count as usize).map(|step| step.name).collect();
+        self.down(database, Some(count)).await?;
+        Ok(names)
+    }
+}
+
+async fn applied(database: &DatabaseTransaction) -> Result<HashSet<String>, DbErr> {
+    if !SchemaManager::new(database).has_table(MIGRATION_TABLE).await? {
+        return Ok(HashSet::new());
+    }
+    let names = Query::select().column(Alias::new("version")).from(Alias::new(MIGRATION_TABLE)).take();
+    database.query_all(&names).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+}
 
 impl MigratorTraitSelf for Migrator {
     fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
