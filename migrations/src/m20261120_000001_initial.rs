@@ -28,7 +28,7 @@ impl MigrationTrait for Change {
         let backend = manager.get_database_backend();
         create(manager, detail(backend), index(DETAIL_TABLE, "user_id")).await?;
         create(manager, request(backend), index(REQUEST_TABLE, "created")).await?;
-        manager.create_table(clock()).await?;
+        manager.create_table(clock(backend)).await?;
         manager.get_connection().execute_unprepared(first_tick(backend)).await?;
         Ok(())
     }
@@ -42,7 +42,7 @@ impl MigrationTrait for Change {
 }
 
 fn detail(backend: DatabaseBackend) -> TableCreateStatement {
-    table(DETAIL_TABLE)
+    table(DETAIL_TABLE, backend)
         .col(exact_text(&mut column("digest"), backend, 128).not_null().primary_key())
         .col(exact_text(&mut column("user_id"), backend, 128).not_null())
         .col(column("display_name").text().not_null())
@@ -59,7 +59,7 @@ fn detail(backend: DatabaseBackend) -> TableCreateStatement {
 }
 
 fn request(backend: DatabaseBackend) -> TableCreateStatement {
-    table(REQUEST_TABLE)
+    table(REQUEST_TABLE, backend)
         .col(exact_text(&mut column("id"), backend, 64).not_null().primary_key())
         .col(column("body").string_len(64).not_null())
         .col(column("sealed").string_len(128).not_null())
@@ -68,8 +68,8 @@ fn request(backend: DatabaseBackend) -> TableCreateStatement {
         .take()
 }
 
-fn clock() -> TableCreateStatement {
-    table(CLOCK_TABLE)
+fn clock(backend: DatabaseBackend) -> TableCreateStatement {
+    table(CLOCK_TABLE, backend)
         .col(column("id").small_integer().not_null().primary_key())
         .col(column("epoch").string_len(32).not_null())
         .col(column("seq").big_integer().not_null())
@@ -101,20 +101,20 @@ pub(crate) fn column(name: &str) -> ColumnDef {
     ColumnDef::new(Alias::new(name))
 }
 
-/// On MySQL the collation makes keys compare exactly; the other databases ignore these options.
-pub(crate) fn table(name: &str) -> TableCreateStatement {
-    Table::create()
-        .table(Alias::new(name))
-        .if_not_exists()
-        .engine("InnoDB")
-        .character_set("utf8mb4")
-        .collate("utf8mb4_bin")
-        .take()
+/// On MySQL the table's collation makes keys compare exactly.
+pub(crate) fn table(name: &str, backend: DatabaseBackend) -> TableCreateStatement {
+    let mut table = Table::create();
+    table.table(Alias::new(name)).if_not_exists();
+    if backend == DatabaseBackend::MySql {
+        table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_bin");
+    }
+    table
 }
 
 pub(crate) fn index(table: &str, on: &str) -> IndexCreateStatement {
-    // PostgreSQL cuts names at 63 bytes; a table's own name may have as many.
-    let name: String = format!("tokenward_{on}_idx_{table}").chars().take(63).collect();
+    // PostgreSQL cuts names at 63 bytes, and sea-query does not escape an index's name.
+    let plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '_';
+    let name: String = format!("tokenward_{on}_idx_{table}").chars().filter(plain).take(63).collect();
     Index::create().name(name).table(Alias::new(table)).col(Alias::new(on)).if_not_exists().take()
 }
 

@@ -44,7 +44,7 @@ impl MigrationTrait for Change {
 impl Change {
     fn users(&self, backend: DatabaseBackend) -> TableCreateStatement {
         let names = &self.0;
-        table(&names.user_table)
+        table(&names.user_table, backend)
             .col(user_id(&mut column(&names.user_id), backend, names.user_id_type).not_null().primary_key())
             .col(column(&names.user_active).boolean().not_null())
             .col(column(&names.user_attributes).text().not_null())
@@ -53,7 +53,7 @@ impl Change {
 
     fn tokens(&self, backend: DatabaseBackend) -> TableCreateStatement {
         let names = &self.0;
-        table(&names.token_table)
+        table(&names.token_table, backend)
             .col(exact_text(&mut column(&names.token_digest), backend, 128).not_null().primary_key())
             .col(column(&names.token_key).string_len(25).not_null())
             .col(user_id(&mut column(&names.token_user), backend, names.user_id_type).not_null())

@@ -130,6 +130,12 @@ impl Pool {
         let _ = timeout(FAREWELL, connection.close_by_ref()).await;
     }
 
+    /// How often the connections were replaced.
+    #[cfg(test)]
+    pub(super) fn generation(&self) -> u64 {
+        self.current().number
+    }
+
     fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
         Statement::from_sql_and_values(self.connector.dialect().backend(), sql, values)
     }
