@@ -127,7 +127,8 @@ impl Fact {
             return Err(NoFact::Oversized);
         }
         let (sealed, found) = value.split_last_chunk::<SEAL_BYTES>().ok_or(NoFact::Short)?;
-        let (owner, body) = sealed[1..].split_first_chunk::<DIGEST_BYTES>().ok_or(NoFact::Short)?;
+        let [_, content @ ..] = sealed else { return Err(NoFact::Short) };
+        let (owner, body) = content.split_first_chunk::<DIGEST_BYTES>().ok_or(NoFact::Short)?;
         if Digest::from_bytes(*owner) != digest {
             return Err(NoFact::Digest);
         }

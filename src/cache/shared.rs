@@ -5,28 +5,39 @@
 //! What the bytes mean stands in `entry`, where they are kept in `key`.
 
 use std::{
-    future::Future,
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use fred::{
-    clients::{Pool, WithOptions},
-    error::Error as FredError,
+    clients::{Client, WithOptions},
+    error::{Error as FredError, ErrorKind},
     interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _},
     types::{Expiration, Value},
 };
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinSet,
+    time::timeout,
+};
 
 mod client;
 mod error;
+mod link;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     client::StartError,
     error::{CacheError, Code},
+};
+use self::{
+    client::{Blueprint, MAX_IN_FLIGHT},
+    link::Link,
 };
 use super::{
     breaker::Breaker,
@@ -61,18 +72,17 @@ pub(super) enum Put {
     Tombstoned,
 }
 
-/// A command of fred's, boxed: as it is, it would make the future of every call that
-/// leads here many kilobytes large, and those are moved about.
-trait Command<T>: Future<Output = Result<T, FredError>> + Unpin + Send {}
+type Redis = WithOptions<Client>;
+type Answer<T> = Result<T, FredError>;
 
 #[derive(Debug)]
 struct Inner {
-    pool: Pool,
-    redis: WithOptions<Pool>,
+    links: Vec<Arc<Link>>,
+    turn: AtomicUsize,
+    in_flight: Semaphore,
     keys: Keys,
     breaker: Arc<Breaker>,
     deadline: Duration,
-    connect_timeout: Duration,
     demoted: Arc<Notify>,
     /// Dropping them ends the connections.
     supervisors: Mutex<JoinSet<()>>,
@@ -87,19 +97,20 @@ impl SharedCache {
     /// # Errors
     /// [`StartError`] when `redis.url` is not a Redis URL.
     pub fn start(config: &config::Redis, breaker: &config::Breaker) -> Result<Self, StartError> {
-        let pool = client::build(config)?;
+        let blueprint = Blueprint::new(config)?;
+        let links: Vec<_> = (0..config.connections.max(1)).map(|_| Arc::new(Link::new(blueprint.clone()))).collect();
         let (breaker, demoted) = (Arc::new(Breaker::new(breaker)), Arc::new(Notify::new()));
         let mut supervisors = JoinSet::new();
-        for client in pool.clients() {
-            supervisors.spawn(client::supervise(client.clone(), Arc::clone(&breaker), Arc::clone(&demoted)));
+        for link in &links {
+            supervisors.spawn(Arc::clone(link).keep_up(Arc::clone(&breaker), Arc::clone(&demoted)));
         }
         let inner = Inner {
-            redis: pool.with_options(&client::options(&pool, config)),
-            pool,
+            links,
+            turn: AtomicUsize::new(0),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
             keys: Keys::new(&config.key_prefix),
             breaker,
             deadline: config.command_timeout,
-            connect_timeout: config.connect_timeout,
             demoted,
             supervisors: Mutex::new(supervisors),
         };
@@ -112,7 +123,7 @@ impl SharedCache {
     /// # Errors
     /// [`CacheError`]; `Refused` (MISCONF) when Redis only refuses writes.
     pub async fn ping(&self) -> Result<(), CacheError> {
-        self.read(Box::pin(self.inner.redis.ping::<Value>(None))).await.map(drop)
+        self.read(async |redis| redis.ping::<Value>(None).await).await.map(drop)
     }
 
     /// The breaker that every command passes.
@@ -121,27 +132,28 @@ impl SharedCache {
         &self.inner.breaker
     }
 
-    /// Closes the connections, within the time that connecting may take. Commands fail afterwards.
+    /// Closes the connections. Commands fail afterwards.
     pub async fn close(&self) {
         let mut supervisors = mem::take(&mut *self.inner.supervisors.lock().unwrap_or_else(PoisonError::into_inner));
-        let _timed_out = timeout(self.inner.connect_timeout, self.inner.pool.quit()).await;
         supervisors.shutdown().await;
     }
 
     /// Reads the fact of a token, at most [`MAX_BYTES`] of it and one more to tell that there are more.
     pub(super) async fn get(&self, digest: Digest) -> Result<Result<Fact, NoFact>, CacheError> {
-        let key = self.inner.keys.of(digest.token_id());
-        let value: Value = self.read(Box::pin(self.inner.redis.getrange(key, 0, MAX_BYTES))).await?;
+        let key = || self.inner.keys.of(digest.token_id());
+        let value: Value = self.read(async |redis| redis.getrange(key(), 0, MAX_BYTES).await).await?;
         Ok(Fact::decode(value.as_bytes().unwrap_or_default(), digest))
     }
 
     /// Stores an entry for `life`, unless a tombstone stands there.
     pub(super) async fn put(&self, id: TokenId, entry: Vec<u8>, life: Duration) -> Result<Put, CacheError> {
-        let redis = &self.inner.redis;
         let (key, arguments) = (self.inner.keys.of(id), vec![Value::Bytes(entry.into()), millis(life).into()]);
-        let known = self.write(Box::pin(redis.evalsha(PUT_SHA, key.clone(), arguments.clone()))).await;
+        let (same_key, same_arguments) = (key.clone(), arguments.clone());
+        let known = self.write(async |redis| redis.evalsha(PUT_SHA, same_key, same_arguments).await).await;
         let answer: Value = match known {
-            Err(error) if error.is("NOSCRIPT") => self.write(Box::pin(redis.eval(PUT, key, arguments))).await?,
+            Err(error) if error.is("NOSCRIPT") => {
+                self.write(async |redis| redis.eval(PUT, key, arguments).await).await?
+            }
             known => known?,
         };
         Ok(if answer.is_integer() { Put::Tombstoned } else { Put::Stored })
@@ -152,47 +164,56 @@ impl SharedCache {
     /// Where Redis refuses the write, the entry is at least deleted if it lets us: that
     /// takes no memory. The error stays, since a delete keeps no fill out.
     pub(super) async fn bury(&self, id: TokenId, life: Duration) -> Result<(), CacheError> {
-        let (redis, key) = (&self.inner.redis, self.inner.keys.of(id));
+        let key = || self.inner.keys.of(id);
         let (tombstone, expire) = (Value::Bytes(vec![TOMBSTONE].into()), Some(Expiration::PX(millis(life))));
-        let set = redis.set::<Value, _, _>(key.clone(), tombstone, expire, None, false);
-        let buried = self.write(Box::pin(set)).await;
+        let set = async |redis: Redis| redis.set::<(), _, _>(key(), tombstone, expire, None, false).await;
+        let buried = self.write(set).await;
         if matches!(buried, Err(CacheError::Refused(_))) {
-            let _best_effort = self.write(Box::pin(redis.del::<Value, _>(key))).await;
+            let _best_effort = self.write(async |redis| redis.del::<Value, _>(key()).await).await;
         }
-        buried.map(drop)
+        buried
     }
 
     /// Runs a command that changes nothing, so that giving up on it early loses nothing.
-    async fn read<T>(&self, command: impl Command<T>) -> Result<T, CacheError> {
-        let deadline = self.inner.deadline;
-        let bounded =
-            async { timeout(deadline + READ_SLACK, command).await.map_err(|_| CacheError::Timeout(deadline)) };
-        self.under_permit(async { bounded.await?.map_err(|error| CacheError::of(error, deadline)) }).await
+    async fn read<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+        let bound = self.inner.deadline + READ_SLACK;
+        let late = |_| FredError::new(ErrorKind::Timeout, "");
+        self.run(async |redis| timeout(bound, command(redis)).await.map_err(late)?).await
     }
 
     /// Runs a write. Only fred's own deadline bounds it: that one also takes a command
     /// back that has not been sent yet, and an outer one would not.
-    async fn write<T>(&self, command: impl Command<T>) -> Result<T, CacheError> {
-        let deadline = self.inner.deadline;
-        let outcome = self.under_permit(async { command.await.map_err(|error| CacheError::of(error, deadline)) }).await;
+    async fn write<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+        let outcome = self.run(command).await;
         if outcome.as_ref().is_err_and(|error| error.is("READONLY")) {
             self.inner.demoted.notify_one();
         }
         outcome
     }
 
-    async fn under_permit<T>(&self, command: impl Future<Output = Result<T, CacheError>>) -> Result<T, CacheError> {
+    /// Runs a command under a permit. It is boxed: a command of fred's would make the
+    /// future of every call that leads here many kilobytes large, and those are moved about.
+    async fn run<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+        let _place = self.inner.in_flight.try_acquire().map_err(|_| CacheError::Busy)?;
         let permit = self.inner.breaker.admit()?;
-        let outcome = command.await;
+        let answer = Box::pin(command(self.client())).await;
+        let outcome = answer.map_err(|error| CacheError::of(error, self.inner.deadline));
         match outcome.as_ref().err().and_then(|error| error.fault().map(|fault| (fault, error))) {
             Some((fault, error)) => permit.failure(fault, error),
             None => permit.success(),
         }
         outcome
     }
-}
 
-impl<T, F: Future<Output = Result<T, FredError>> + Unpin + Send> Command<T> for F {}
+    /// The client whose turn it is, of those that are connected.
+    fn client(&self) -> Redis {
+        let links = &self.inner.links;
+        let first = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        let mut clients = (0..links.len()).map(|next| links[(first.wrapping_add(next)) % links.len()].client());
+        let client = clients.next().expect("there is a link at least");
+        if client.is_connected() { client } else { clients.find(Redis::is_connected).unwrap_or(client) }
+    }
+}
 
 /// Redis counts in whole milliseconds and refuses zero.
 fn millis(life: Duration) -> i64 {

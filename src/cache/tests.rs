@@ -1,3 +1,8 @@
 //! What the tests of the cache share, and the tests that need more than one of its parts.
 
+mod find;
 pub(super) mod fixture;
+mod outage;
+pub(super) mod redis;
+mod revoke;
+mod store;

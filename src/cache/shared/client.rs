@@ -1,39 +1,31 @@
-//! How the Redis client is set up, and what keeps it connected.
+//! How the Redis client is set up.
 //!
 //! fred's defaults are unsafe here: no command deadline, three attempts (a write is
 //! replayed after a reconnect), an unbounded queue, ten seconds to connect.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use fred::{
-    clients::{Client, Pool},
+    clients::{Client, WithOptions},
+    error::ErrorKind,
     interfaces::ClientLike as _,
     types::{
-        Builder, ConnectHandle,
+        Builder,
         config::{
             Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
         },
     },
 };
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout},
-};
 
-use crate::{
-    cache::breaker::{Breaker, BreakerState},
-    config,
-};
+use crate::config;
 
-/// Commands that may wait for the client's task at once; more are refused.
-const COMMAND_BUFFER: usize = 8192;
-/// A connection that lasted this long was a good one: the next attempt comes soon.
-const SETTLED: Duration = Duration::from_secs(2);
-/// A connection that stands and answers nothing for this long is replaced.
-const WEDGED: Duration = Duration::from_secs(3);
-/// The least time between two reconnects to a server that has become read-only.
-const REJOIN_EVERY: Duration = Duration::from_secs(10);
-
+/// Commands that may be under way at once; the next is refused before fred sees it.
+pub(super) const MAX_IN_FLIGHT: usize = 8192;
+/// Commands that may wait for fred's task. It must never be full: fred 10.1 counts a
+/// command that it refuses for that as queued for ever, and then flushes nothing. What
+/// can wait beyond [`MAX_IN_FLIGHT`] are commands that were given up on, a few a second
+/// behind an open breaker.
+const COMMAND_BUFFER: usize = 4 * MAX_IN_FLIGHT;
 const SCHEMES: [&str; 7] =
     ["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel", "redis+unix"];
 
@@ -53,56 +45,54 @@ pub enum StartError {
     Tls,
 }
 
-/// A connection that ends when it is dropped.
-struct Connection(ConnectHandle);
+/// All that a client is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Blueprint {
+    builder: Builder,
+    options: Options,
+}
 
-/// The client, not yet connected.
-pub(super) fn build(config: &config::Redis) -> Result<Pool, StartError> {
-    let mut builder = Builder::from_config(server(config)?);
-    builder
-        .set_performance_config(PerformanceConfig {
-            default_command_timeout: config.command_timeout,
-            ..PerformanceConfig::default()
-        })
-        .set_connection_config(connection(config))
-        .set_policy(reconnect_policy());
-    let connections = usize::try_from(config.connections.max(1)).expect("a usize has 32 bits here");
-    builder.build_pool(connections).map_err(|_| StartError::Url)
+// === impl Blueprint ===
+
+impl Blueprint {
+    pub(super) fn new(config: &config::Redis) -> Result<Self, StartError> {
+        let server = server(config)?;
+        let options = options(&server, config);
+        let mut builder = Builder::from_config(server);
+        builder
+            .set_performance_config(PerformanceConfig {
+                default_command_timeout: config.command_timeout,
+                ..PerformanceConfig::default()
+            })
+            .set_connection_config(connection(config))
+            .set_policy(reconnect_policy());
+        Ok(Self { builder, options })
+    }
+
+    /// A client that is not connected yet.
+    pub(super) fn client(&self) -> WithOptions<Client> {
+        self.builder.build().expect("the builder has a configuration").with_options(&self.options)
+    }
+}
+
+/// 50 ms, doubling to 2 s, with jitter, for ever.
+pub(super) fn reconnect_policy() -> ReconnectPolicy {
+    let mut policy = ReconnectPolicy::new_exponential(0, 50, 2000, 2);
+    policy.set_jitter(50);
+    policy
 }
 
 /// What every command is sent with: one deadline, no waiting for a connection, no second attempt.
-pub(super) fn options(pool: &Pool, config: &config::Redis) -> Options {
+fn options(server: &Config, config: &config::Redis) -> Options {
     // On a cluster, fred counts a redirect as an attempt. A second one stays safe: with
     // `fail_fast`, a command that was in flight when its connection broke is never sent again.
-    let attempts = if pool.is_clustered() { 2 } else { 1 };
+    let attempts = if server.server.is_clustered() { 2 } else { 1 };
     Options {
         max_attempts: Some(attempts),
         max_redirections: Some(1),
         timeout: Some(config.command_timeout),
         fail_fast: true,
         ..Options::default()
-    }
-}
-
-/// Keeps one client connected for ever.
-///
-/// fred reconnects by itself after most losses. It gives up when the first connection
-/// fails, and on errors that it takes for faults of configuration; then it is started again.
-pub(super) async fn supervise(client: Client, breaker: Arc<Breaker>, demoted: Arc<Notify>) {
-    let mut pause = reconnect_policy();
-    loop {
-        let started = Instant::now();
-        let mut connection = Connection(client.connect());
-        tokio::select! {
-            ended = &mut connection.0 => log_end(ended),
-            () = wedged(&client, &breaker) => tracing::warn!("nothing succeeds over the connection to Redis: replaced"),
-            never = rejoin(&client, &demoted) => match never {},
-        }
-        drop(connection);
-        if started.elapsed() > SETTLED {
-            pause = reconnect_policy();
-        }
-        sleep(Duration::from_millis(pause.next_delay().unwrap_or_default())).await;
     }
 }
 
@@ -115,10 +105,10 @@ fn server(config: &config::Redis) -> Result<Config, StartError> {
     // Another part of the process may have installed it already.
     let _already = rustls::crypto::ring::default_provider().install_default();
     let mut server = Config::from_url(url).map_err(|error| match error.kind() {
-        fred::error::ErrorKind::Tls => StartError::Tls,
+        ErrorKind::Tls => StartError::Tls,
         _ => StartError::Url,
     })?;
-    // A first connection that fails is reported at once: `supervise` tries again, and
+    // A first connection that fails is reported at once: `link` tries again, and
     // meanwhile commands fail in microseconds instead of waiting.
     server.fail_fast = true;
     server.username = server.username.or_else(|| config.username.clone());
@@ -142,56 +132,6 @@ fn connection(config: &config::Redis) -> ConnectionConfig {
     }
 }
 
-/// 50 ms, doubling to 2 s, with jitter, for ever.
-fn reconnect_policy() -> ReconnectPolicy {
-    let mut policy = ReconnectPolicy::new_exponential(0, 50, 2000, 2);
-    policy.set_jitter(50);
-    policy
-}
-
-fn log_end(ended: <ConnectHandle as Future>::Output) {
-    match ended {
-        Ok(Ok(())) => tracing::debug!("the connection to Redis was closed"),
-        Ok(Err(error)) => tracing::debug!(%error, "no connection to Redis"),
-        Err(error) => tracing::warn!(%error, "the Redis client failed"),
-    }
-}
-
-/// Returns when the client believes in a connection over which nothing is answered.
-///
-/// fred looks for unresponsive connections only between two writes: a write that blocks
-/// on a full socket, to a host that has vanished, holds it until TCP gives up.
-async fn wedged(client: &Client, breaker: &Breaker) {
-    let mut since = Instant::now();
-    loop {
-        if breaker.status().state == BreakerState::Closed || !client.is_connected() {
-            since = Instant::now();
-        }
-        if since.elapsed() >= WEDGED {
-            return;
-        }
-        sleep(WEDGED / 6).await;
-    }
-}
-
-/// Looks for the new primary when the server that we talk to has become a replica.
-async fn rejoin(client: &Client, demoted: &Notify) -> Infallible {
-    loop {
-        demoted.notified().await;
-        tracing::warn!("Redis has become read-only: reconnecting, in case that another is the primary now");
-        let _outcome = timeout(WEDGED, client.force_reconnection()).await;
-        sleep(REJOIN_EVERY).await;
-    }
-}
-
-// === impl Connection ===
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +151,7 @@ mod tests {
             "redis-sentinel://127.0.0.1:26379?sentinelServiceName=main&node=127.0.0.1:26380",
             "redis+unix:///run/redis.sock",
         ] {
-            assert!(build(&redis(url)).is_ok(), "{url}");
+            assert!(Blueprint::new(&redis(url)).is_ok(), "{url}");
         }
     }
 
@@ -225,7 +165,7 @@ mod tests {
             ("redis://:hunter2@127.0.0.1/zero", StartError::Url),
             ("redis-sentinel://:hunter2@127.0.0.1:26379", StartError::Url),
         ] {
-            let error = build(&redis(url)).expect_err(url);
+            let error = Blueprint::new(&redis(url)).expect_err(url);
             assert_eq!(error, fault, "{url}");
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }

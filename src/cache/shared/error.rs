@@ -15,6 +15,9 @@ pub enum CacheError {
     /// Nothing was sent: the circuit breaker is open.
     #[error(transparent)]
     Rejected(#[from] Rejected),
+    /// Nothing was sent: too many commands are under way.
+    #[error("too many commands are under way")]
+    Busy,
     /// No answer in time; a write may still take effect.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
@@ -76,14 +79,14 @@ impl CacheError {
         match self {
             Self::Timeout(_) | Self::Disconnected(_) => Some(Fault::Unanswered),
             Self::Unready(_) => Some(Fault::Unready),
-            Self::Rejected(_) | Self::Refused(_) | Self::Answered(_) => None,
+            Self::Rejected(_) | Self::Busy | Self::Refused(_) | Self::Answered(_) => None,
         }
     }
 
     pub(super) fn is(&self, code: &str) -> bool {
         match self {
             Self::Unready(found) | Self::Refused(found) | Self::Answered(found) => found.0 == code,
-            Self::Rejected(_) | Self::Timeout(_) | Self::Disconnected(_) => false,
+            Self::Rejected(_) | Self::Busy | Self::Timeout(_) | Self::Disconnected(_) => false,
         }
     }
 }

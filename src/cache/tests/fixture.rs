@@ -1,10 +1,14 @@
 //! Records, digests, waiting.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use chrono::{TimeZone as _, Utc};
 
-use crate::domain::{Digest, Label, Position, Timestamp, Token, TokenRecord, User};
+use crate::domain::{Clock, Digest, Label, Position, Timestamp, Token, TokenRecord, User};
 
 /// A place in no journal.
 pub(in crate::cache) const NOWHERE: Position = Position { epoch: 0, seq: 0 };
@@ -40,4 +44,24 @@ pub(in crate::cache) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the condition never held");
+}
+
+/// A clock that tests set; a clone is the same clock.
+#[derive(Clone, Debug)]
+pub(in crate::cache) struct TestClock(Arc<Mutex<Timestamp>>);
+
+impl TestClock {
+    pub(in crate::cache) fn at_noon() -> Self {
+        Self(Arc::new(Mutex::new(noon())))
+    }
+
+    pub(in crate::cache) fn advance(&self, by: Duration) {
+        *self.0.lock().expect("not poisoned") += by;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().expect("not poisoned")
+    }
 }
