@@ -3,7 +3,7 @@
 //! fred's defaults are unsafe here: no command deadline, three attempts (a write is
 //! replayed after a reconnect), an unbounded queue, ten seconds to connect.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use fred::{
     clients::{Client, WithOptions},
@@ -46,7 +46,7 @@ pub enum StartError {
 }
 
 /// All that a client is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Blueprint {
     builder: Builder,
     options: Options,
@@ -72,6 +72,13 @@ impl Blueprint {
     /// A client that is not connected yet.
     pub(super) fn client(&self) -> WithOptions<Client> {
         self.builder.build().expect("the builder has a configuration").with_options(&self.options)
+    }
+}
+
+impl fmt::Debug for Blueprint {
+    /// The configuration holds the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blueprint").finish_non_exhaustive()
     }
 }
 
