@@ -70,6 +70,14 @@ impl MemoryCache {
     }
 }
 
+#[cfg(test)]
+impl MemoryCache {
+    /// What happens to any entry when the cache is full.
+    pub(super) fn evict(&self, id: TokenId) {
+        self.slots.invalidate(&id);
+    }
+}
+
 // === impl OwnLife ===
 
 impl Expiry<TokenId, Slot> for OwnLife {

@@ -14,7 +14,7 @@ use super::{
     store::{ENDING, TestStore, Tested},
 };
 use crate::{
-    cache::{Backend, BreakerState, SharedCache, entry::MAX_BYTES},
+    cache::{Backend, BreakerState, CacheError, SharedCache, entry::MAX_BYTES},
     config::{self, SecretText},
     domain::{Found, Freshness, Propagation, Source, Target, TokenStore as _},
 };
@@ -214,6 +214,40 @@ async fn a_vanished_server_that_was_being_written_to_is_given_up() {
     }
     let _vanished = bench.redis.supplant().await;
     bench.until_hit("a").await;
+}
+
+/// Writes that were in flight when the server died, and writes made while it was gone.
+#[tokio::test]
+async fn a_write_that_was_reported_as_failed_is_never_sent_again() {
+    let mut redis = Redis::start().await;
+    let patient = config::Breaker { consecutive_timeouts: 1_000_000, min_commands: 1_000_000, ..Default::default() };
+    let shared = SharedCache::start(&redis.config(), &patient).expect("a URL");
+    eventually(async || shared.ping().await.is_ok()).await;
+    let bury = async |number: u32| {
+        let digest = digest(&number.to_string());
+        shared.bury(digest.token_id(), Duration::from_mins(1)).await.err().map(|error| (digest, error))
+    };
+
+    redis.hang();
+    let in_flight = join_all((0..300).map(bury));
+    let (mut failed, ()) = tokio::join!(in_flight, redis.kill());
+    let lost = async || matches!(bury(300).await, Some((_, CacheError::Disconnected(_))));
+    eventually(lost).await;
+    for number in 301..400 {
+        let began = Instant::now();
+        let failure = bury(number).await;
+        assert!(matches!(failure, Some((_, CacheError::Disconnected(_)))), "it waited for a connection: {failure:?}");
+        assert!(began.elapsed() < PROMPT);
+        failed.push(failure);
+    }
+    redis.restart(&[]).await;
+    eventually(async || shared.ping().await.is_ok()).await;
+    assert!(bury(400).await.is_none(), "writes work again");
+
+    let failed: Vec<_> = failed.into_iter().flatten().map(|(digest, _)| key(digest)).collect();
+    assert!(failed.len() > 300, "{} failed", failed.len());
+    let arguments: Vec<_> = ["EXISTS"].into_iter().chain(failed.iter().map(String::as_str)).collect();
+    assert_eq!(redis.run(&arguments).await, "0", "of {} that failed", failed.len());
 }
 
 #[tokio::test]

@@ -68,6 +68,23 @@ async fn a_call_that_begins_after_revoke_never_gets_a_read_from_before_it() {
 }
 
 #[tokio::test]
+async fn in_one_process_a_late_fill_is_kept_out_even_without_its_tombstone() {
+    let (memory, store) = (MemoryCache::new(&config::Cache::default()), TestStore::of(&["a"]));
+    let cached = store.behind(Backend::Memory(memory.clone()));
+    store.set(Gate::Held);
+    let late = tokio::spawn({
+        let cached = Arc::clone(&cached);
+        async move { find(&cached, "a").await.0 }
+    });
+    store.until_sent(1).await;
+    assert_eq!(revoke(&cached, "a").await, Propagation::Complete);
+    memory.evict(digest("a").token_id());
+    store.set(Gate::Open);
+    assert!(matches!(late.await.expect("no panic"), Found::Token(_)));
+    assert_eq!(find(&cached, "a").await.0, Found::Revoked);
+}
+
+#[tokio::test]
 async fn the_late_fill_of_another_replica_is_kept_out_by_the_tombstone() {
     let (redis, store) = (Redis::start().await, TestStore::of(&["a"]));
     let (slow, other) = (store.behind(redis.backend().await), store.behind(redis.backend().await));
