@@ -1,1 +1,3 @@
-//! it
+//! The compiled service against real servers: a file for each claim.
+
+mod harness;
