@@ -3,18 +3,29 @@
 //! No I/O crate below here: the domain asks for a store and a clock through
 //! [`ports`](self::TokenStore) and imports none of its neighbours.
 
+mod authenticator;
+mod clock;
 mod error;
+mod idempotency;
+mod issuer;
 mod ports;
 mod record;
+mod revoker;
 mod token;
+mod users;
 
+pub use authenticator::{Answer, Authenticator, Presented};
+pub use clock::{SetClock, SystemClock};
 pub use error::{Error, InactiveReason, Subject, Violation};
+pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
 pub use ports::{
-    Clock, Cursor, Ending, Found, Freshness, IdempotentRequest, Inserted, NewToken, Position, Propagation, Reading,
-    Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
+    Clock, Cursor, Ending, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewToken, Position,
+    Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
 };
 pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
+pub use revoker::Revoker;
 pub use token::{
     Digest, InvalidDigest, InvalidPrefix, InvalidTokenId, MAX_TOKEN_BYTES, MalformedToken, SECRET_BYTES, Secret, Token,
     TokenId, TokenKey, TokenPrefix,
 };
+pub use users::{Page, PageRequest, Users};

@@ -5,16 +5,8 @@
 
 pub mod domain;
 
+pub mod component;
 pub mod config;
-
-/// The contract, generated from `proto/`.
-pub mod proto {
-    #![expect(clippy::pedantic, clippy::disallowed_methods, clippy::allow_attributes, reason = "generated code")]
-    tonic::include_proto!("tokenward.v1");
-
-    /// The descriptor set that reflection serves.
-    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tokenward.v1.bin"));
-}
 
 pub mod cache;
 pub mod store;
@@ -23,3 +15,18 @@ pub mod transport;
 
 pub mod app;
 pub mod cli;
+pub mod shutdown;
+
+/// The contract, generated from `proto/tokenward/v1/`.
+pub mod proto {
+    #![expect(clippy::pedantic, clippy::disallowed_methods, clippy::allow_attributes, reason = "generated code")]
+    tonic::include_proto!("tokenward.v1");
+
+    /// The descriptor set that reflection serves.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+    /// `grpc.health.v1` with List; its messages are tonic-health's.
+    pub mod health {
+        tonic::include_proto!("grpc.health.v1");
+    }
+}

@@ -5,7 +5,7 @@
 //! apart; what differs is where a [`Reading`] came from and how far a
 //! [`Revocation`] has spread.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use super::{
     error::Error,
@@ -165,6 +165,11 @@ pub struct Position {
     pub seq: u64,
 }
 
+/// Why a string is not a [`Position`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a revision is one that this service returned")]
+pub struct InvalidRevision;
+
 /// A token to store.
 #[derive(Clone, Debug)]
 pub struct NewToken {
@@ -301,8 +306,30 @@ pub struct UserChange {
 
 // === impl IdempotentRequest ===
 
-impl std::fmt::Debug for IdempotentRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for IdempotentRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("IdempotentRequest(redacted)")
+    }
+}
+
+// === impl Position ===
+
+impl fmt::Display for Position {
+    /// The `revision` of the contract: opaque to clients.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}-{}", self.epoch, self.seq)
+    }
+}
+
+impl FromStr for Position {
+    type Err = InvalidRevision;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = || {
+            let (epoch, seq) = text.split_once('-')?;
+            let position = Self { epoch: u128::from_str_radix(epoch, 16).ok()?, seq: seq.parse().ok()? };
+            (position.to_string() == text).then_some(position)
+        };
+        read().ok_or(InvalidRevision)
     }
 }

@@ -1,0 +1,112 @@
+//! Responses.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::{
+    domain::{Answer, InactiveReason, Page, Propagation, Source, Timestamp, TokenRecord, TokenState, User},
+    proto as pb,
+};
+
+use super::page_token;
+
+/// One token's answer.
+pub(crate) fn authenticated(answer: &Answer) -> pb::AuthenticateResponse {
+    let mut response = pb::AuthenticateResponse {
+        source: source(answer.source).into(),
+        age: Some(duration(answer.age)),
+        ..pb::AuthenticateResponse::default()
+    };
+    match &answer.verdict {
+        Ok(record) => {
+            response.active = true;
+            response.token = Some(token(record, TokenState::Active));
+            response.user = Some(user(&record.user));
+        }
+        Err(reason) => response.inactive_reason = inactive_reason(*reason).into(),
+    }
+    response
+}
+
+fn source(source: Source) -> pb::AnswerSource {
+    match source {
+        Source::TokenFormat => pb::AnswerSource::TokenFormat,
+        Source::LocalCache => pb::AnswerSource::LocalCache,
+        Source::SharedCache => pb::AnswerSource::SharedCache,
+        Source::Database => pb::AnswerSource::Database,
+    }
+}
+
+fn inactive_reason(reason: InactiveReason) -> pb::InactiveReason {
+    match reason {
+        InactiveReason::Malformed => pb::InactiveReason::Malformed,
+        InactiveReason::Unknown => pb::InactiveReason::Unknown,
+        InactiveReason::Expired => pb::InactiveReason::Expired,
+        InactiveReason::Revoked => pb::InactiveReason::Revoked,
+        InactiveReason::UserDisabled => pb::InactiveReason::UserDisabled,
+        InactiveReason::ScopeMissing => pb::InactiveReason::ScopeMissing,
+    }
+}
+
+/// A token's public record.
+pub(crate) fn token(record: &TokenRecord, state: TokenState) -> pb::Token {
+    pb::Token {
+        token_id: record.digest.token_id().to_string(),
+        user_id: record.user.id.as_str().to_owned(),
+        display_name: record.label.display_name.clone(),
+        scopes: record.label.scopes.clone(),
+        metadata: record.label.metadata.clone().into_iter().collect(),
+        state: token_state(state).into(),
+        create_time: Some(timestamp(record.created)),
+        expire_time: record.expiry.map(timestamp),
+        last_used_time: record.last_used.map(timestamp),
+        revoke_time: record.revoked.map(timestamp),
+        hint: record.label.hint.clone(),
+    }
+}
+
+fn token_state(state: TokenState) -> pb::TokenState {
+    match state {
+        TokenState::Active => pb::TokenState::Active,
+        TokenState::Expired => pb::TokenState::Expired,
+        TokenState::Revoked => pb::TokenState::Revoked,
+    }
+}
+
+/// A user.
+pub(crate) fn user(user: &User) -> pb::User {
+    let attributes: HashMap<_, _> = user.attributes.clone().into_iter().collect();
+    pb::User { user_id: user.id.as_str().to_owned(), active: user.active, attributes }
+}
+
+/// A page of the listing of `user`'s tokens in `states`.
+pub(crate) fn listed(page: &Page, user: &str, states: &[TokenState], now: Timestamp) -> pb::ListTokensResponse {
+    pb::ListTokensResponse {
+        tokens: page.records.iter().map(|record| token(record, record.state(now))).collect(),
+        next_page_token: page.next.map(|cursor| page_token::write(cursor, user, states)).unwrap_or_default(),
+    }
+}
+
+/// How far a change has spread.
+pub(crate) fn propagation(propagation: Propagation) -> pb::Propagation {
+    match propagation {
+        Propagation::Complete => pb::Propagation { state: pb::PropagationState::Complete.into(), max_staleness: None },
+        Propagation::Pending { max_staleness } => pb::Propagation {
+            state: pb::PropagationState::Pending.into(),
+            max_staleness: Some(duration(max_staleness)),
+        },
+    }
+}
+
+/// A time of day.
+pub(crate) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
+    prost_types::Timestamp { seconds: time.timestamp(), nanos }
+}
+
+/// A length of time.
+fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,118 @@
+//! What happens to every request before and after its method: a place under the
+//! concurrency bound, the server's deadline, a span, and an `ErrorInfo` on the statuses
+//! that tonic makes by itself.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use tokio::{sync::Semaphore, time::timeout};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use super::status;
+
+/// When a caller that was refused a place may try again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Wraps all services in an [`Edge`].
+#[derive(Clone, Debug)]
+pub struct EdgeLayer {
+    places: Arc<Semaphore>,
+    deadline: Duration,
+}
+
+/// A service behind the edge.
+#[derive(Clone, Debug)]
+pub struct Edge<S> {
+    inner: S,
+    layer: EdgeLayer,
+}
+
+// === impl EdgeLayer ===
+
+impl EdgeLayer {
+    /// At most `places` requests at once, each for at most `deadline`.
+    #[must_use]
+    pub fn new(places: u32, deadline: Duration) -> Self {
+        let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self { places: Arc::new(Semaphore::new(places)), deadline }
+    }
+}
+
+impl<S> Layer<S> for EdgeLayer {
+    type Service = Edge<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Edge { inner, layer: self.clone() }
+    }
+}
+
+// === impl Edge ===
+
+impl<S> Service<Request<Body>> for Edge<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // Health must answer while load is shed, or an overloaded replica looks dead.
+        if request.uri().path().starts_with("/grpc.health.v1.") {
+            return Box::pin(self.inner.call(request));
+        }
+        let Ok(place) = Arc::clone(&self.layer.places).try_acquire_owned() else {
+            return Box::pin(async { Ok(status::overloaded(RETRY_AFTER).into_http()) });
+        };
+        let span = tracing::debug_span!("rpc", method = request.uri().path(), request_id = request_id(&request));
+        let (deadline, answer) = (self.layer.deadline, self.inner.call(request));
+        Box::pin(
+            async move {
+                let _place = place;
+                match timeout(deadline, answer).await {
+                    Ok(answer) => answer.map(explain),
+                    Err(_) => Ok(status::deadline_exceeded().into_http()),
+                }
+            }
+            .instrument(span),
+        )
+    }
+}
+
+fn request_id(request: &Request<Body>) -> &str {
+    request
+        .headers()
+        .get("x-request-id")
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| id.len() <= 64)
+        .unwrap_or_default()
+}
+
+/// tonic answers a body that does not decode, is too large or is missing, and a method
+/// that it does not know, by itself, without details. Ours always have details.
+fn explain(response: Response<Body>) -> Response<Body> {
+    if !response.headers().contains_key("grpc-status") || response.headers().contains_key("grpc-status-details-bin") {
+        return response;
+    }
+    let Some(made_by_tonic) = Status::from_header_map(response.headers()) else { return response };
+    match made_by_tonic.code() {
+        Code::Internal => status::unreadable("the request is not a message of this method").into_http(),
+        Code::OutOfRange => status::unreadable("the request message is too large").into_http(),
+        Code::Unimplemented => status::unimplemented().into_http(),
+        _ => response,
+    }
+}

@@ -1,0 +1,271 @@
+//! `grpc.health.v1.Health`: what the components' conditions mean for each service.
+//!
+//! Probes do no I/O: a background task turns conditions into statuses, and Check,
+//! Watch (both tonic-health's) and List read them. Watch streams end when the server
+//! drains, since a stream without end would hold its connection to the drain's deadline.
+
+use std::{collections::HashMap, pin::Pin, time::Duration};
+
+use futures::{Stream, StreamExt as _, future::OptionFuture};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+use tonic_health::{
+    ServingStatus,
+    pb::{
+        HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus as Wire,
+        health_server::Health as _,
+    },
+    server::{HealthReporter, HealthService},
+};
+
+use crate::{
+    component::Condition,
+    proto::health::{HealthListRequest, HealthListResponse, health_server},
+};
+
+/// The component name of the database.
+pub const DATABASE: &str = "database";
+/// The component name of Redis.
+pub const REDIS: &str = "redis";
+/// What answers requests: the server as a whole, and each service.
+pub const SERVICES: [&str; 5] = [
+    "",
+    "tokenward.v1.StatusService",
+    "tokenward.v1.TokenAdminService",
+    "tokenward.v1.TokenService",
+    "tokenward.v1.UserService",
+];
+
+/// The conditions that statuses follow from.
+#[derive(Clone, Debug)]
+pub struct Components {
+    /// The database's.
+    pub database: watch::Receiver<Condition>,
+    /// Redis's; `None` where there is none.
+    pub redis: Option<watch::Receiver<Condition>>,
+}
+
+/// What the loss of a component means.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How long the database may be lost before the services are.
+    pub database_grace: Duration,
+    /// What the loss of Redis means.
+    pub redis: RedisLoss,
+}
+
+/// What the loss of Redis means for the services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisLoss {
+    /// They go on, from the database.
+    Tolerated,
+    /// They are lost too.
+    Fatal,
+}
+
+/// Answers probes.
+#[derive(Debug)]
+pub struct Probes {
+    statuses: watch::Receiver<Statuses>,
+    check: HealthService,
+    draining: CancellationToken,
+}
+
+/// Turns conditions into statuses.
+#[derive(Debug)]
+pub struct Reporter {
+    components: Components,
+    policy: Policy,
+    tonic: HealthReporter,
+    statuses: watch::Sender<Statuses>,
+    draining: CancellationToken,
+}
+
+type Statuses = HashMap<String, ServingStatus>;
+
+// === impl Reporter ===
+
+impl Reporter {
+    /// A reporter, and the probes that read from it. Both follow `draining`.
+    pub async fn new(components: Components, policy: Policy, draining: CancellationToken) -> (Self, Probes) {
+        let (statuses, receiver) = watch::channel(Statuses::new());
+        let tonic = HealthReporter::new();
+        let check = HealthService::from_health_reporter(tonic.clone());
+        let probes = Probes { statuses: receiver, check, draining: draining.clone() };
+        let reporter = Self { components, policy, tonic, statuses, draining };
+        reporter.publish().await;
+        (reporter, probes)
+    }
+
+    /// Follows the conditions until the server drains, says NOT_SERVING once, and ends.
+    pub async fn run(mut self) {
+        while !self.draining.is_cancelled() {
+            self.changed().await;
+            self.publish().await;
+        }
+    }
+
+    /// Waits until something may have changed: a condition, the end of the grace, the drain.
+    async fn changed(&mut self) {
+        let lost = self.components.database.borrow().lost_since();
+        let grace = lost.map(|since| since + self.policy.database_grace).filter(|end| *end > Instant::now());
+        let redis = self.components.redis.as_mut().map(watch::Receiver::changed);
+        // A watchman that ended has taken the process with it: nothing to handle here.
+        tokio::select! {
+            _ = self.components.database.changed() => {}
+            Some(_) = OptionFuture::from(redis) => {}
+            Some(()) = OptionFuture::from(grace.map(sleep_until)) => {}
+            () = self.draining.cancelled() => {}
+        }
+    }
+
+    async fn publish(&self) {
+        let mut statuses = self.components.statuses(self.policy);
+        if self.draining.is_cancelled() {
+            for status in statuses.values_mut() {
+                *status = ServingStatus::NotServing;
+            }
+        }
+        for (name, status) in &statuses {
+            self.tonic.set_service_status(name, *status).await;
+        }
+        self.statuses.send_replace(statuses);
+    }
+}
+
+// === impl Components ===
+
+impl Components {
+    fn statuses(&self, policy: Policy) -> Statuses {
+        let lost = self.database.borrow().lost_since();
+        let database_gone = lost.is_some_and(|since| since.elapsed() >= policy.database_grace);
+        let redis_gone = self.redis.as_ref().is_some_and(|redis| !redis.borrow().is_serving());
+        let redis_missed = redis_gone && policy.redis == RedisLoss::Fatal;
+        let mut statuses: Statuses =
+            SERVICES.map(|name| (name.to_owned(), status(!database_gone && !redis_missed))).into();
+        statuses.insert(DATABASE.to_owned(), status(lost.is_none()));
+        if self.redis.is_some() {
+            statuses.insert(REDIS.to_owned(), status(!redis_gone));
+        }
+        statuses
+    }
+}
+
+fn status(serves: bool) -> ServingStatus {
+    if serves { ServingStatus::Serving } else { ServingStatus::NotServing }
+}
+
+// === impl Probes ===
+
+#[tonic::async_trait]
+impl health_server::Health for Probes {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        self.check.check(request).await
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        let statuses = self.statuses.borrow();
+        let statuses = statuses.iter().map(|(name, status)| (name.clone(), wire(*status))).collect();
+        Ok(Response::new(HealthListResponse { statuses }))
+    }
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let draining = self.draining.clone().cancelled_owned();
+        match self.check.watch(request).await {
+            Ok(stream) => Ok(Response::new(until_drained(stream.into_inner(), draining))),
+            // The protocol answers an unknown name with a status and keeps the stream.
+            Err(error) if error.code() == Code::NotFound => {
+                let unknown = HealthCheckResponse { status: Wire::ServiceUnknown.into() };
+                let stream = futures::stream::iter([Ok(unknown)]).chain(futures::stream::pending());
+                Ok(Response::new(Box::pin(stream.take_until(draining))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The stream, ended by the first status after the drain began.
+fn until_drained<S>(
+    stream: S,
+    draining: impl Future<Output = ()> + Send + 'static,
+) -> Pin<Box<dyn Stream<Item = S::Item> + Send>>
+where
+    S: Stream<Item = Result<HealthCheckResponse, Status>> + Send + 'static,
+{
+    let last = futures::stream::iter([Ok(wire(ServingStatus::NotServing))]);
+    Box::pin(stream.take_until(draining).chain(last))
+}
+
+fn wire(status: ServingStatus) -> HealthCheckResponse {
+    let status = match status {
+        ServingStatus::Unknown => Wire::Unknown,
+        ServingStatus::Serving => Wire::Serving,
+        ServingStatus::NotServing => Wire::NotServing,
+    };
+    HealthCheckResponse { status: status.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy { database_grace: Duration::from_secs(30), redis: RedisLoss::Tolerated };
+
+    fn components() -> (Components, watch::Sender<Condition>, watch::Sender<Condition>) {
+        let (database_sender, database) = watch::channel(Condition::serving());
+        let (redis_sender, redis) = watch::channel(Condition::serving());
+        (Components { database, redis: Some(redis) }, database_sender, redis_sender)
+    }
+
+    fn lost() -> Condition {
+        Condition { lost: Some("gone".to_owned()), since: Instant::now() }
+    }
+
+    fn names(statuses: &Statuses, wanted: ServingStatus) -> Vec<&str> {
+        let mut names: Vec<_> =
+            statuses.iter().filter(|(_, status)| **status == wanted).map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_redis_is_told_and_the_services_go_on() {
+        let (components, _database, redis) = components();
+        redis.send_replace(lost());
+        assert_eq!(names(&components.statuses(POLICY), ServingStatus::NotServing), ["redis"]);
+        let required = Policy { redis: RedisLoss::Fatal, ..POLICY };
+        assert_eq!(names(&components.statuses(required), ServingStatus::Serving), ["database"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_database_is_told_at_once_and_the_services_follow_after_the_grace() {
+        let (components, database, _redis) = components();
+        let draining = CancellationToken::new();
+        let (reporter, probes) = Reporter::new(components, POLICY, draining.clone()).await;
+        let mut statuses = probes.statuses.clone();
+        statuses.mark_unchanged();
+        tokio::spawn(reporter.run());
+
+        let start = Instant::now();
+        database.send_replace(lost());
+        statuses.changed().await.expect("the reporter runs");
+        assert_eq!(names(&statuses.borrow_and_update(), ServingStatus::NotServing), ["database"]);
+        statuses.changed().await.expect("the reporter runs");
+        assert_eq!(start.elapsed().as_secs(), 30);
+        assert_eq!(names(&statuses.borrow_and_update(), ServingStatus::Serving), ["redis"]);
+
+        database.send_replace(Condition::serving());
+        statuses.changed().await.expect("the reporter runs");
+        assert!(names(&statuses.borrow_and_update(), ServingStatus::NotServing).is_empty());
+
+        draining.cancel();
+        statuses.changed().await.expect("the reporter says it once more");
+        assert!(names(&statuses.borrow_and_update(), ServingStatus::Serving).is_empty());
+    }
+}

@@ -1,0 +1,93 @@
+//! The only place that makes a [`tonic::Status`].
+//!
+//! Every status that is not OK carries a `google.rpc.ErrorInfo` whose reason is one of
+//! the contract's `ErrorReason` and whose domain is `tokenward.v1`. Messages are fixed
+//! texts: what went wrong inside goes to the log.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    domain::{Error, Subject, Violation},
+    proto::ErrorReason,
+};
+
+/// `google.rpc.ErrorInfo.domain`.
+pub const ERROR_DOMAIN: &str = "tokenward.v1";
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        tracing::debug!(error = &error as &dyn std::error::Error, "the call has no answer");
+        match error {
+            Error::Invalid(violations) => invalid(violations),
+            Error::NotFound(Subject::Token) => plain(Code::NotFound, "no such token", ErrorReason::NotFound),
+            Error::NotFound(Subject::User) => plain(Code::NotFound, "no such user", ErrorReason::NotFound),
+            Error::LimitReached { limit } => limit_reached(limit),
+            Error::RequestIdReused => plain(
+                Code::AlreadyExists,
+                "request_id was used with another request; choose a new one",
+                ErrorReason::RequestIdReused,
+            ),
+            Error::Unsupported(what) => plain(Code::FailedPrecondition, what, ErrorReason::SchemaUnsupported),
+            Error::Unavailable(_) => plain(
+                Code::Unavailable,
+                "the database gave no answer and no cache could; retry with backoff",
+                ErrorReason::StoreUnavailable,
+            ),
+            Error::Overloaded { retry_after } => overloaded(retry_after),
+        }
+    }
+}
+
+/// A request whose fields break the contract.
+fn invalid(violations: Vec<Violation>) -> Status {
+    let mut details = info(ErrorReason::InvalidRequest);
+    for Violation { field, description } in violations {
+        details.add_bad_request_violation(field, description);
+    }
+    Status::with_error_details(
+        Code::InvalidArgument,
+        "the request breaks the contract; see its field violations",
+        details,
+    )
+}
+
+/// A request that could not be read at all.
+pub(super) fn unreadable(why: &str) -> Status {
+    plain(Code::InvalidArgument, why, ErrorReason::InvalidRequest)
+}
+
+/// Load is being shed.
+pub(super) fn overloaded(retry_after: Duration) -> Status {
+    let mut details = info(ErrorReason::Overloaded);
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(Code::Unavailable, "too many requests are under way; retry with backoff", details)
+}
+
+/// The server's own deadline passed.
+pub(super) fn deadline_exceeded() -> Status {
+    plain(Code::DeadlineExceeded, "the server's request timeout passed", ErrorReason::DeadlineExceeded)
+}
+
+/// No such method.
+pub(super) fn unimplemented() -> Status {
+    plain(Code::Unimplemented, "no such method in this version", ErrorReason::MethodUnknown)
+}
+
+fn limit_reached(limit: u32) -> Status {
+    let mut details = info(ErrorReason::TokenLimitReached);
+    details.add_quota_failure_violation("tokens_per_user", format!("{limit} live tokens are allowed"));
+    Status::with_error_details(Code::ResourceExhausted, "the user has as many live tokens as allowed", details)
+}
+
+fn plain(code: Code, message: &str, reason: ErrorReason) -> Status {
+    Status::with_error_details(code, message, info(reason))
+}
+
+fn info(reason: ErrorReason) -> ErrorDetails {
+    let name = reason.as_str_name();
+    let name = name.strip_prefix("ERROR_REASON_").unwrap_or(name);
+    ErrorDetails::with_error_info(name, ERROR_DOMAIN, HashMap::new())
+}

@@ -1,0 +1,96 @@
+//! `tokenward.v1.TokenService`: decode, one domain call, encode.
+
+use futures::future::try_join_all;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    domain::{Authenticator, Clock, Issuer, Propagation, Revoker, TokenState, TokenStore},
+    proto::{self as pb, token_service_server::TokenService},
+};
+
+use super::convert;
+
+/// The hot path, and what changes tokens.
+#[derive(Debug)]
+pub struct Tokens<S, C> {
+    authenticator: Authenticator<S, C>,
+    issuer: Issuer<S, C>,
+    revoker: Revoker<S, C>,
+}
+
+// === impl Tokens ===
+
+impl<S, C> Tokens<S, C> {
+    /// Serves these decisions.
+    pub fn new(authenticator: Authenticator<S, C>, issuer: Issuer<S, C>, revoker: Revoker<S, C>) -> Self {
+        Self { authenticator, issuer, revoker }
+    }
+}
+
+#[tonic::async_trait]
+impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
+    async fn authenticate(
+        &self,
+        request: Request<pb::AuthenticateRequest>,
+    ) -> Result<Response<pb::AuthenticateResponse>, Status> {
+        let presented = convert::presented(request.into_inner(), "")?;
+        let answer = self.authenticator.authenticate(presented).await?;
+        Ok(Response::new(convert::authenticated(&answer)))
+    }
+
+    async fn batch_authenticate(
+        &self,
+        request: Request<pb::BatchAuthenticateRequest>,
+    ) -> Result<Response<pb::BatchAuthenticateResponse>, Status> {
+        let batch = convert::batch(request.into_inner())?;
+        // One that cannot be answered fails the batch: it must not be called inactive.
+        let answers =
+            try_join_all(batch.into_iter().map(|presented| self.authenticator.authenticate(presented))).await?;
+        let responses = answers.iter().map(convert::authenticated).collect();
+        Ok(Response::new(pb::BatchAuthenticateResponse { responses }))
+    }
+
+    async fn issue_token(
+        &self,
+        request: Request<pb::IssueTokenRequest>,
+    ) -> Result<Response<pb::IssueTokenResponse>, Status> {
+        let issued = self.issuer.issue(convert::issue(request.into_inner())?).await?;
+        Ok(Response::new(pb::IssueTokenResponse {
+            secret: issued.secret.expose().to_owned(),
+            token: Some(convert::token(&issued.record, TokenState::Active)),
+        }))
+    }
+
+    async fn revoke(&self, request: Request<pb::RevokeRequest>) -> Result<Response<pb::RevokeResponse>, Status> {
+        let request = request.into_inner();
+        let cause = convert::revocation_cause(request.reason)?;
+        let Some(target) = convert::target(request.target)? else {
+            return Ok(Response::new(pb::RevokeResponse {
+                propagation: Some(convert::propagation(Propagation::Complete)),
+                ..pb::RevokeResponse::default()
+            }));
+        };
+        let revocation = self.revoker.revoke(target, cause).await?;
+        Ok(Response::new(pb::RevokeResponse {
+            revoked: revocation.count > 0,
+            propagation: Some(convert::propagation(revocation.propagation)),
+            revision: revocation.position.to_string(),
+        }))
+    }
+
+    async fn revoke_all(
+        &self,
+        request: Request<pb::RevokeAllRequest>,
+    ) -> Result<Response<pb::RevokeAllResponse>, Status> {
+        let request = request.into_inner();
+        let cause = convert::revocation_cause(request.reason)?;
+        let user = convert::user_id("user_id", &request.user_id)?;
+        let except = convert::except(request.except)?;
+        let revocation = self.revoker.revoke_all(user, except, cause).await?;
+        Ok(Response::new(pb::RevokeAllResponse {
+            revoked_count: i64::try_from(revocation.count).unwrap_or(i64::MAX),
+            propagation: Some(convert::propagation(revocation.propagation)),
+            revision: revocation.position.to_string(),
+        }))
+    }
+}

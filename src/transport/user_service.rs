@@ -1,0 +1,59 @@
+//! `tokenward.v1.UserService`: decode, one domain call, encode.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::{
+    domain::{Clock, TokenStore, Users},
+    proto::{self as pb, user_service_server::UserService},
+};
+
+use super::convert;
+
+/// The owners of tokens.
+#[derive(Debug)]
+pub struct Owners<S, C> {
+    users: Arc<Users<S, C>>,
+}
+
+// === impl Owners ===
+
+impl<S, C> Owners<S, C> {
+    /// Serves these users.
+    pub fn new(users: Arc<Users<S, C>>) -> Self {
+        Self { users }
+    }
+}
+
+#[tonic::async_trait]
+impl<S: TokenStore, C: Clock> UserService for Owners<S, C> {
+    async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Result<Response<pb::GetUserResponse>, Status> {
+        let user = self.users.user(convert::user_id("user_id", &request.into_inner().user_id)?).await?;
+        Ok(Response::new(pb::GetUserResponse { user: Some(convert::user(&user)) }))
+    }
+
+    async fn upsert_user(
+        &self,
+        request: Request<pb::UpsertUserRequest>,
+    ) -> Result<Response<pb::UpsertUserResponse>, Status> {
+        let (user, revocation) = self.users.upsert(convert::user_change(request.into_inner())?).await?;
+        Ok(Response::new(pb::UpsertUserResponse {
+            user: Some(convert::user(&user)),
+            propagation: Some(convert::propagation(revocation.propagation)),
+            revision: revocation.position.to_string(),
+        }))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<pb::DeleteUserRequest>,
+    ) -> Result<Response<pb::DeleteUserResponse>, Status> {
+        let revocation = self.users.delete(convert::user_id("user_id", &request.into_inner().user_id)?).await?;
+        Ok(Response::new(pb::DeleteUserResponse {
+            revoked_count: i64::try_from(revocation.count).unwrap_or(i64::MAX),
+            propagation: Some(convert::propagation(revocation.propagation)),
+            revision: revocation.position.to_string(),
+        }))
+    }
+}
