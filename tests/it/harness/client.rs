@@ -168,6 +168,20 @@ pub(crate) fn ttl(lifetime: Duration) -> Expiration {
     Expiration::Ttl(lifetime.try_into().expect("a test's lifetime fits the wire"))
 }
 
+/// The time of day, in seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "compared with what another process says")]
+pub(crate) fn now() -> f64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("1970 is over").as_secs_f64()
+}
+
+/// A time that an answer must have, in seconds since 1970.
+#[expect(clippy::cast_precision_loss, reason = "a microsecond of this century fits")]
+pub(crate) fn seconds(time: Option<prost_types::Timestamp>) -> f64 {
+    let time = time.expect("the time is set");
+    time.seconds as f64 + f64::from(time.nanos) / 1e9
+}
+
 /// A request about a token.
 pub(crate) fn about(secret: &str) -> AuthenticateRequest {
     AuthenticateRequest { token: secret.to_owned(), ..AuthenticateRequest::default() }
