@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use tempfile::TempDir;
-
 use super::{
     client::Client,
     mariadb::MariaDb,
@@ -67,11 +65,19 @@ impl Stack {
 
     /// The same, with settings of the service.
     pub(crate) async fn start_with(on: On, with: With, extra: &[(&str, &str)]) -> Self {
-        let database = Database::start(on).await;
         let redis = match with {
             With::Memory => None,
             With::Redis => Some(redis().await),
         };
+        Self::on(Database::start(on).await, redis, extra).await
+    }
+
+    /// The same, with a Redis in whatever condition it is.
+    pub(crate) async fn start_before(on: On, redis: Behind<Redis>) -> Self {
+        Self::on(Database::start(on).await, Some(redis), &[]).await
+    }
+
+    async fn on(database: Database, redis: Option<Behind<Redis>>, extra: &[(&str, &str)]) -> Self {
         let mut settings: Settings = extra.iter().map(|(key, value)| setting(key, *value)).collect();
         settings.extend(database.url().map(|url| setting("TOKENWARD_DATABASE__URL", url)));
         let address = redis.as_ref().map(|redis| redis.relay.address());
@@ -86,15 +92,10 @@ impl Stack {
         self.server.client()
     }
 
-    /// One more replica on the same database and Redis; not for SQLite, whose file is the first one's.
+    /// One more service with the same settings: a replica, or with SQLite, whose file is in
+    /// the service's own directory, another deployment on the same Redis.
     pub(crate) async fn another_server(&self) -> Server {
-        assert!(!matches!(self.database, Database::Sqlite), "the file is the first replica's");
         Server::start(&self.settings).await
-    }
-
-    /// The settings that the service was started with.
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
     }
 
     /// Redis, in a stack that has it.
@@ -162,9 +163,4 @@ pub(crate) async fn mariadb() -> Behind<MariaDb> {
 pub(crate) async fn redis() -> Behind<Redis> {
     let server = Redis::start().await;
     Behind { relay: Relay::to(server.socket()).await, server }
-}
-
-/// An unused directory, for a program that needs none of this.
-pub(crate) fn empty() -> TempDir {
-    template::directory()
 }
