@@ -108,6 +108,9 @@ pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
     command
 }
 
+/// An empty directory for one test.
+pub(crate) use super::template::directory;
+
 /// One setting.
 pub(crate) fn setting(key: &str, value: impl Into<String>) -> (String, String) {
     (key.to_owned(), value.into())
