@@ -1,1 +1,15 @@
-//! it
+//! The compiled service against real servers: a file for each claim.
+
+mod harness;
+
+mod bad_input;
+mod cli;
+mod health;
+mod import_rule;
+mod interop;
+mod outage;
+mod outcomes;
+mod queries;
+mod replicas;
+mod rpc;
+mod shutdown;

@@ -1,0 +1,288 @@
+//! The command line, against a running service and real databases.
+
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::harness::{
+    eventually::report,
+    server::{Server, Settings, directory, setting, tokenward},
+    stack::{On, Stack, With, postgres},
+};
+
+/// Runs one verb to its end, with this on standard input.
+async fn run(dir: &Path, settings: &Settings, args: &[&str], input: &str) -> Output {
+    let mut command = tokenward(dir, settings);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let input = input.to_owned();
+    let running = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn()?;
+        // A verb that reads nothing may have ended already.
+        let _ = child.stdin.take().expect("standard input is a pipe").write_all(input.as_bytes());
+        child.wait_with_output()
+    });
+    running.await.expect("it does not panic").expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A verb's standard output as JSON.
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}{}", stdout(output), stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
+}
+
+/// The value of the first field of this name, at any depth.
+fn field<'a>(json: &'a Value, name: &str) -> Option<&'a Value> {
+    match json {
+        Value::Object(fields) => fields.get(name).or_else(|| fields.values().find_map(|value| field(value, name))),
+        Value::Array(items) => items.iter().find_map(|value| field(value, name)),
+        _ => None,
+    }
+}
+
+fn text<'a>(json: &'a Value, name: &str) -> &'a str {
+    field(json, name).and_then(Value::as_str).unwrap_or_else(|| panic!("no text {name}: {json}"))
+}
+
+fn flag(json: &Value, name: &str) -> bool {
+    field(json, name).and_then(Value::as_bool).unwrap_or_else(|| panic!("no flag {name}: {json}"))
+}
+
+/// A running service and the verbs that speak to it.
+struct Shell {
+    stack: Stack,
+}
+
+// === impl Shell ===
+
+impl Shell {
+    async fn start(with: With) -> Self {
+        Self { stack: Stack::start(On::Sqlite, with).await }
+    }
+
+    async fn run(&self, args: &[&str], input: &str) -> Output {
+        let settings = vec![setting("TOKENWARD_ADDRESS", self.stack.server.url())];
+        let output = run(self.stack.server.dir(), &settings, args, input).await;
+        report(&format!("$ tokenward {}\n{}{}", args.join(" "), stdout(&output), stderr(&output)));
+        output
+    }
+
+    async fn json(&self, args: &[&str], input: &str) -> Value {
+        json(&self.run(&[args, &["--json"]].concat(), input).await)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_issued_authenticated_listed_and_revoked() {
+    let shell = Shell::start(With::Memory).await;
+    let issue = ["token", "issue", "--user", "alice", "--ttl", "72h", "--scope", "read", "--name", "laptop"];
+    let issued = shell.json(&issue, "").await;
+    let (secret, id) = (text(&issued, "secret").to_owned(), text(&issued, "token_id").to_owned());
+    assert!(shell.stack.client().authenticate(&secret).await.active);
+
+    // With and without the new line that `echo` and `<<<` add.
+    for input in [secret.clone(), format!("{secret}\n")] {
+        let answer = shell.json(&["token", "authenticate", "-"], &input).await;
+        assert!(flag(&answer, "active"), "{answer}");
+        assert_eq!((text(&answer, "user_id"), text(&answer, "display_name")), ("alice", "laptop"));
+    }
+    let words = shell.run(&["token", "authenticate", "-"], &secret).await;
+    assert!(words.status.success() && stdout(&words).contains("alice"), "people read it too");
+    assert!(!stdout(&words).contains(&secret), "a secret is not repeated");
+
+    let listed = shell.json(&["token", "list", "--user", "alice"], "").await;
+    assert_eq!(text(&listed, "token_id"), id);
+    assert!(!listed.to_string().contains(&secret));
+
+    let revoked = shell.json(&["token", "revoke", "-"], &secret).await;
+    assert!(flag(&revoked, "revoked"), "{revoked}");
+    let settings = vec![setting("TOKENWARD_ADDRESS", shell.stack.server.url())];
+    let answer = run(shell.stack.server.dir(), &settings, &["token", "authenticate", "-", "--json"], &secret).await;
+    let answer: Value = serde_json::from_slice(&answer.stdout).expect("an inactive token is an answer in JSON too");
+    assert!(!flag(&answer, "active"), "{answer}");
+
+    for _ in 0..2 {
+        shell.json(&issue, "").await;
+    }
+    let all = shell.json(&["token", "revoke-all", "--user", "alice"], "").await;
+    let count = field(&all, "revoked_count").map(|count| count.as_i64().or_else(|| count.as_str()?.parse().ok()));
+    assert_eq!(count, Some(Some(2)), "{all}");
+}
+
+/// Whoever can list processes reads their arguments.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_taken_from_standard_input_and_never_from_an_argument() {
+    let shell = Shell::start(With::Memory).await;
+    let issued = shell.stack.client().issue("alice").await;
+    for verb in ["authenticate", "revoke"] {
+        let output = shell.run(&["token", verb, &issued.secret], "").await;
+        assert!(!output.status.success(), "{verb}");
+        let said = stdout(&output) + &stderr(&output);
+        assert!(!said.contains(&issued.secret), "{verb}: it is not repeated: {said}");
+        assert!(said.contains("standard input") || said.contains("stdin"), "{verb}: it says what to do: {said}");
+    }
+    assert!(shell.stack.client().authenticate(&issued.secret).await.active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_set_and_read() {
+    let shell = Shell::start(With::Memory).await;
+    let issued = shell.stack.client().issue("bob").await;
+    shell.json(&["user", "set", "bob", "--active", "false"], "").await;
+    assert!(!shell.stack.client().authenticate(&issued.secret).await.active);
+    let user = shell.json(&["user", "get", "bob"], "").await;
+    assert_eq!((text(&user, "user_id"), flag(&user, "active")), ("bob", false));
+    let missing = shell.run(&["user", "get", "nobody"], "").await;
+    assert!(!missing.status.success());
+    assert!(stderr(&missing).contains("no such user"), "{}", stderr(&missing));
+}
+
+/// The exit codes are `grpc_health_probe`'s.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_exits_as_its_well_known_sibling_does() {
+    let mut shell = Shell::start(With::Redis).await;
+    let code = async |shell: &Shell, args: &[&str]| shell.run(args, "").await.status.code();
+    assert_eq!(code(&shell, &["health"]).await, Some(0), "serving");
+    assert_eq!(code(&shell, &["health", "--service", "tokenward.v1.TokenService"]).await, Some(0), "serving");
+    assert_eq!(code(&shell, &["health", "--list"]).await, Some(0), "listed");
+    let nowhere = ["health", "--address", "http://127.0.0.1:1"];
+    assert_eq!(code(&shell, &nowhere).await, Some(2), "no connection");
+    assert_eq!(code(&shell, &["health", "--service", "nobody"]).await, Some(3), "the call failed");
+    shell.stack.redis().server.kill();
+    let client = shell.stack.client();
+    crate::harness::eventually::eventually("redis is lost", async || (!client.serving("redis").await).then_some(()))
+        .await;
+    assert_eq!(code(&shell, &["health", "--service", "redis"]).await, Some(4), "not serving");
+    assert_eq!(code(&shell, &["health"]).await, Some(0), "the service goes on");
+    let status = shell.json(&["status"], "").await;
+    assert_eq!((text(&status, "database_kind"), text(&status, "cache_kind")), ("sqlite", "redis"));
+    assert!(field(&status, "circuit_breaker").is_some(), "{status}");
+    let list = shell.run(&["health", "--list"], "").await;
+    for name in ["tokenward.v1.TokenService", "redis", "database"] {
+        assert!(stdout(&list).contains(name), "{}", stdout(&list));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_with_no_configuration_at_all() {
+    let start = Instant::now();
+    let server = Server::start(&Settings::new()).await;
+    let took = start.elapsed();
+    report(&format!("listening after {took:?}"));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let issued = server.client().issue("first").await;
+    assert!(server.client().authenticate(&issued.secret).await.active);
+    assert!(server.dir().join("tokenward.db").exists(), "the database is a file in the working directory");
+    let said = server.output();
+    assert!(said.contains("tokenward token issue"), "it says what to try next: {said}");
+    assert!(!said.contains(&issued.secret));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_listens_for_other_hosts_only_when_told_that_it_is_insecure() {
+    let dir = directory();
+    let args = ["serve", "--listen", "0.0.0.0:0"];
+    let refused = run(dir.path(), &Settings::new(), &args, "").await;
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("--insecure"), "{}", stderr(&refused));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_refuses_a_database_that_is_behind_and_says_what_to_run() {
+    let postgres = postgres().await;
+    let url = format!("postgres://tokenward@{}/tokenward", postgres.relay.address());
+    let settings = vec![setting("TOKENWARD_DATABASE__URL", url.as_str())];
+    let dir = directory();
+    let verb = async |args: &[&str]| {
+        let output = run(dir.path(), &settings, args, "").await;
+        report(&format!("$ tokenward {}\n{}{}", args.join(" "), stdout(&output), stderr(&output)));
+        output
+    };
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let behind = verb(&serve).await;
+    assert!(!behind.status.success());
+    assert!(stderr(&behind).contains("tokenward migrate up"), "{}", stderr(&behind));
+
+    let before = verb(&["migrate", "status"]).await;
+    assert!(verb(&["migrate", "up"]).await.status.success());
+    assert!(verb(&["migrate", "up"]).await.status.success(), "a second time is no error");
+    let after = verb(&["migrate", "status"]).await;
+    assert_ne!(stdout(&before), stdout(&after));
+
+    let server = Server::start(&settings).await;
+    let issued = server.client().issue("alice").await;
+    drop(server);
+    let again = Server::start(&settings).await;
+    assert!(again.client().authenticate(&issued.secret).await.active, "it is durable");
+    drop(again);
+
+    assert!(verb(&["migrate", "down"]).await.status.success());
+    assert!(!verb(&serve).await.status.success(), "it is behind again");
+    assert!(verb(&["migrate", "up", "--database-url", &url]).await.status.success());
+    drop(Server::start(&settings).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_the_configuration_is_reported_at_once() {
+    let dir = directory();
+    std::fs::write(dir.path().join("tokenward.toml"), "[tokens]\nprefix = \"longer than ten\"\n[servr]\nlisten = 1\n")
+        .expect("a test's directory is writable");
+    let settings = vec![
+        setting("TOKENWARD_SERVER__LISTEN", "nowhere"),
+        setting("TOKENWARD_REDIS__COMMAND_TIMEOUT", "soon"),
+        setting("TOKENWARD_DATABASE__COLOUR", "blue"),
+        setting("TOKENWARD_REDIS__URL", "http://user:hunter2@example.org"),
+    ];
+    for args in [&["serve", "--config", "tokenward.toml"][..], &["config", "check", "--config", "tokenward.toml"]] {
+        let output = run(dir.path(), &settings, args, "").await;
+        assert!(!output.status.success(), "{args:?}");
+        let said = stdout(&output) + &stderr(&output);
+        for key in ["server.listen", "redis.command_timeout", "database.colour", "redis.url", "tokens.prefix", "servr"]
+        {
+            assert!(said.contains(key), "{args:?}: {key} is named: {said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_beat_the_environment_beats_the_file_beats_the_defaults() {
+    let dir = directory();
+    std::fs::write(dir.path().join("t.toml"), "[tokens]\nttl = \"3h\"\n[redis]\nkey_prefix = \"file\"\n")
+        .expect("a test's directory is writable");
+    let settings = vec![
+        setting("TOKENWARD_REDIS__KEY_PREFIX", "environment"),
+        setting("TOKENWARD_DATABASE__URL", "postgres://scott:hunter2@db.example/environment"),
+    ];
+    let print = ["config", "print", "--config", "t.toml"];
+    let output = run(dir.path(), &settings, &print, "").await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let printed = stdout(&output);
+    assert!(printed.contains("ttl = \"3h\""), "the file beats the default: {printed}");
+    assert!(printed.contains("key_prefix = \"environment\""), "the environment beats the file: {printed}");
+    assert!(printed.contains("request_timeout = \"5s\""), "and what nobody set is the default: {printed}");
+    assert!(!printed.contains("hunter2"), "a password is not printed: {printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_there_ends_serve_without_its_password() {
+    let dir = directory();
+    let settings = vec![setting("TOKENWARD_DATABASE__URL", "postgres://scott:hunter2@127.0.0.1:1/tokenward")];
+    let output = run(dir.path(), &settings, &["serve", "--listen", "127.0.0.1:0"], "").await;
+    assert!(!output.status.success());
+    let said = stdout(&output) + &stderr(&output);
+    assert!(!said.contains("hunter2") && !said.contains("panicked"), "{said}");
+    assert!(said.contains("database"), "it says which part is missing: {said}");
+}

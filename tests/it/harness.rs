@@ -1,0 +1,18 @@
+//! Real servers, a relay that breaks what is between them, and the service itself.
+//!
+//! Servers listen on Unix sockets in a directory of their own and only the relay owns a
+//! TCP port, so tests run side by side and nothing is left behind.
+
+pub(crate) mod client;
+pub(crate) mod eventually;
+pub(crate) mod mariadb;
+pub(crate) mod postgres;
+mod process;
+pub(crate) mod raw;
+pub(crate) mod redis;
+pub(crate) mod relay;
+pub(crate) mod server;
+mod sql;
+pub(crate) mod stack;
+mod template;
+mod tests;

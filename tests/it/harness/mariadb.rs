@@ -1,0 +1,117 @@
+//! A private MariaDB on a Unix socket.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::{eventually::eventually, process::Process, sql, template};
+
+/// A running server with a database `tokenward`; `root` needs no password.
+pub(crate) struct MariaDb {
+    process: Process,
+    dir: TempDir,
+}
+
+// === impl MariaDb ===
+
+impl MariaDb {
+    /// Starts a server and waits until it answers.
+    pub(crate) async fn start() -> Self {
+        let version = template::run(template::unprivileged(program()).arg("--version"));
+        let name: String = version
+            .split("Ver ")
+            .nth(1)
+            .unwrap_or_default()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(16)
+            .collect();
+        let dir = template::copy_of(&format!("mariadb{name}"), initialise);
+        let mariadb = Self { process: launch(dir.path()), dir };
+        mariadb.answers().await;
+        mariadb.execute("CREATE DATABASE tokenward").await;
+        mariadb
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("mariadb.sock")
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.process.end(Signal::SIGKILL);
+    }
+
+    /// Starts it again after [`Self::kill`].
+    pub(crate) async fn restart(&mut self) {
+        self.process = launch(self.dir.path());
+        self.answers().await;
+    }
+
+    /// Stops it with its sockets open.
+    pub(crate) fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Undoes [`Self::pause`].
+    pub(crate) fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Runs one statement as the administrator.
+    pub(crate) async fn execute(&self, statement: &str) {
+        sql::execute(&self.url(), statement).await.expect("the administrator's SQL is right");
+    }
+
+    /// How many bytes of general log there are: a place for [`Self::statements_since`].
+    pub(crate) fn log_position(&self) -> usize {
+        self.log().len()
+    }
+
+    /// The statements that clients had executed after this place in the log.
+    pub(crate) fn statements_since(&self, position: usize) -> Vec<String> {
+        let log = self.log();
+        let lines = log.get(position..).expect("a log only grows").lines();
+        // "[time]\t<connection> Execute\t<SQL>"; "Query" is the text protocol.
+        let entries = lines.filter_map(|line| line.split_once(" Execute\t").or_else(|| line.split_once(" Query\t")));
+        entries.map(|(_, sql)| sql.to_owned()).collect()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("data/general.log")).expect("the general log is on")
+    }
+
+    fn url(&self) -> String {
+        format!("mysql://root@localhost/?socket={}", self.socket().display())
+    }
+
+    async fn answers(&self) {
+        let url = self.url();
+        eventually("MariaDB answers", async || sql::execute(&url, "SELECT 1").await.ok()).await;
+    }
+}
+
+fn initialise(data: &Path) {
+    let mut command = template::unprivileged("mariadb-install-db");
+    command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+    command.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=4M"]);
+    template::run(&mut command);
+}
+
+fn launch(dir: &Path) -> Process {
+    let mut command = template::unprivileged(program());
+    command.arg("--no-defaults").arg(format!("--datadir={}", dir.join("data").display()));
+    command.arg(format!("--socket={}", dir.join("mariadb.sock").display()));
+    command.arg(format!("--pid-file={}", dir.join("mariadb.pid").display()));
+    command.args(["--skip-networking", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M"]);
+    command.args(["--performance-schema=off", "--general-log=1", "--general-log-file=general.log"]);
+    Process::spawn(command, dir, "mariadb")
+}
+
+/// Debian keeps the server's program where only root's search path leads.
+fn program() -> PathBuf {
+    let installed = PathBuf::from("/usr/sbin/mariadbd");
+    if installed.exists() { installed } else { PathBuf::from("mariadbd") }
+}

@@ -1,0 +1,154 @@
+//! A private PostgreSQL on a Unix socket.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::signal::Signal;
+use sea_orm::DatabaseConnection;
+use tempfile::TempDir;
+
+use super::{eventually::eventually, process::Process, sql, template};
+
+/// Connections that the server allows; three of them are kept for the administrator.
+const MAX_CONNECTIONS: usize = 40;
+
+/// A running cluster with a database `tokenward`, owned by the role `tokenward`, which is
+/// no superuser.
+pub(crate) struct Postgres {
+    process: Process,
+    dir: TempDir,
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    /// Starts a cluster and waits until it answers.
+    pub(crate) async fn start() -> Self {
+        let version = template::run(template::unprivileged(program("postgres")).arg("--version"));
+        let name: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
+        let dir = template::copy_of(&name, initialise);
+        let postgres = Self { process: launch(dir.path()), dir };
+        postgres.answers().await;
+        postgres.provide().await;
+        postgres
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join(".s.PGSQL.5432")
+    }
+
+    /// Ends it as a power cut would, but for the shared memory, which SIGKILL would leak.
+    pub(crate) fn kill(&mut self) {
+        self.process.end(Signal::SIGQUIT);
+    }
+
+    /// Starts it again after [`Self::kill`].
+    pub(crate) async fn restart(&mut self) {
+        self.process = launch(self.dir.path());
+        self.answers().await;
+    }
+
+    /// Stops it and all its backends with their sockets open.
+    pub(crate) fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Undoes [`Self::pause`].
+    pub(crate) fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Takes every connection that an ordinary role can have. Dropping them gives them back.
+    pub(crate) async fn exhaust(&self) -> Vec<DatabaseConnection> {
+        let mut taken = Vec::new();
+        while let Ok(connection) = sql::connect(&self.url("tokenward", "tokenward")).await {
+            taken.push(connection);
+            assert!(taken.len() <= MAX_CONNECTIONS, "the server has a limit");
+        }
+        taken
+    }
+
+    /// Runs one statement as the administrator, in the service's database.
+    pub(crate) async fn execute(&self, statement: &str) {
+        sql::execute(&self.url("postgres", "tokenward"), statement).await.expect("the administrator's SQL is right");
+    }
+
+    /// How many bytes of log there are: a place for [`Self::statements_since`].
+    pub(crate) fn log_position(&self) -> usize {
+        self.process.stderr().len()
+    }
+
+    /// The statements that clients had executed after this place in the log.
+    ///
+    /// A backend writes the line before it executes the statement, so what a client has
+    /// an answer to is here.
+    pub(crate) fn statements_since(&self, position: usize) -> Vec<String> {
+        let log = self.process.stderr();
+        let lines = log.get(position..).expect("a log only grows").lines();
+        lines
+            .filter_map(|line| line.strip_prefix("LOG:  statement: ").or_else(|| executed(line)))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn url(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@localhost/{database}?host={}", self.dir.path().display())
+    }
+
+    async fn answers(&self) {
+        let url = self.url("postgres", "postgres");
+        eventually("PostgreSQL answers", async || sql::execute(&url, "SELECT 1").await.ok()).await;
+    }
+
+    async fn provide(&self) {
+        for statement in ["CREATE ROLE tokenward LOGIN", "CREATE DATABASE tokenward OWNER tokenward"] {
+            sql::execute(&self.url("postgres", "postgres"), statement).await.expect("a new cluster takes a database");
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.process.exited().is_none() {
+            self.kill();
+        }
+    }
+}
+
+/// `LOG:  execute NAME: SQL`, as the extended protocol is logged.
+fn executed(line: &str) -> Option<&str> {
+    line.strip_prefix("LOG:  execute ")?.split_once(": ").map(|(_, sql)| sql)
+}
+
+fn initialise(data: &Path) {
+    let mut command = template::unprivileged(program("initdb"));
+    command.arg("-D").arg(data).args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]);
+    template::run(command.args(["--no-sync", "--wal-segsize=1"]));
+}
+
+fn launch(dir: &Path) -> Process {
+    let mut command = template::unprivileged(program("postgres"));
+    command.arg("-D").arg(dir.join("data")).arg("-k").arg(dir);
+    for setting in [
+        "listen_addresses=",
+        "fsync=off",
+        "full_page_writes=off",
+        "shared_buffers=16MB",
+        "log_statement=all",
+        "log_line_prefix=",
+        &format!("max_connections={MAX_CONNECTIONS}"),
+    ] {
+        command.args(["-c", setting]);
+    }
+    Process::spawn(command, dir, "postgres")
+}
+
+/// Debian keeps the server's programs out of the search path.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let installed = versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.exists());
+    installed.max().unwrap_or_else(|| PathBuf::from(name))
+}

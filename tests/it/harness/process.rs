@@ -1,0 +1,128 @@
+//! A server process: its output in files, its signals, its end.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::eventually::within;
+
+/// A child that never outlives its owner.
+///
+/// It stays in the test's process group, so that a test runner that gives up on the
+/// test ends it too.
+pub(crate) struct Process {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Starts `command` with its output appended to `NAME.out` and `NAME.err` in `dir`.
+    pub(crate) fn spawn(mut command: Command, dir: &Path, name: &str) -> Self {
+        let (out, err) = (dir.join(format!("{name}.out")), dir.join(format!("{name}.err")));
+        let program = command.get_program().to_owned();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(append(&out))
+            .stderr(append(&err))
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+        Self { child, out, err }
+    }
+
+    /// What it wrote to standard output.
+    pub(crate) fn stdout(&self) -> String {
+        read(&self.out)
+    }
+
+    /// What it wrote to standard error.
+    pub(crate) fn stderr(&self) -> String {
+        read(&self.err)
+    }
+
+    /// Sends a signal to this process alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self::signal(&[self.pid()], signal);
+    }
+
+    /// Stops the process and its children: they keep their sockets and answer nothing.
+    pub(crate) fn pause(&self) {
+        // The parent first, so that it has no more children while they are listed.
+        self.signal(Signal::SIGSTOP);
+        signal(&children(self.pid()), Signal::SIGSTOP);
+    }
+
+    /// Undoes [`Self::pause`].
+    pub(crate) fn resume(&self) {
+        signal(&children(self.pid()), Signal::SIGCONT);
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// How it ended, or `None` while it runs.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Waits for its end and says how long that took.
+    pub(crate) async fn exit(&mut self, deadline: Duration) -> (ExitStatus, Duration) {
+        within("the process has ended", deadline, async || self.exited()).await
+    }
+
+    /// Sends a signal that ends it, and waits until it has ended.
+    pub(crate) fn end(&mut self, signal: Signal) {
+        self.resume();
+        self.signal(signal);
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id is positive and small"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.end(Signal::SIGKILL);
+        }
+    }
+}
+
+fn signal(pids: &[Pid], signal: Signal) {
+    for pid in pids {
+        // A process that has just ended cannot be signalled, which is no fault here.
+        let _ = kill(*pid, signal);
+    }
+}
+
+fn append(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).expect("a test's directory is writable")
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).expect("a process has its output files")).into_owned()
+}
+
+/// The direct children of a process, by proc(5): the fourth field of `stat` is the parent.
+fn children(parent: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").expect("proc is mounted");
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent_of(*pid) == Some(parent.as_raw())).map(Pid::from_raw).collect()
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses and may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(1)?.parse().ok()
+}

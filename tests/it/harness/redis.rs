@@ -1,0 +1,185 @@
+//! A private Redis on a Unix socket.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, process::Command};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::UnixStream,
+};
+
+use super::{eventually::eventually, process::Process, template};
+
+/// A running `redis-server`, without persistence unless asked for.
+pub(crate) struct Redis {
+    process: Process,
+    dir: TempDir,
+    password: Option<String>,
+}
+
+/// What Redis answers (RESP2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// A status, an integer or a string.
+    Text(String),
+    /// An error, its code first.
+    Error(String),
+    /// Nothing.
+    Nil,
+    /// Several.
+    Array(Vec<Reply>),
+}
+
+/// Calls by command, in lower case, since the server's start.
+pub(crate) type Calls = BTreeMap<String, u64>;
+
+// === impl Redis ===
+
+impl Redis {
+    /// Starts a server and waits until it answers.
+    pub(crate) async fn start() -> Self {
+        let dir = template::directory();
+        let redis = Self { process: launch(&dir, &[]), dir, password: None };
+        redis.answers().await;
+        redis
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("redis.sock")
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.process.end(Signal::SIGKILL);
+    }
+
+    /// Starts it again, empty, on the same socket.
+    pub(crate) async fn restart(&mut self) {
+        self.process = launch(&self.dir, &[]);
+        self.password = None;
+        self.answers().await;
+    }
+
+    /// Restarts it with a data set that takes minutes to load: until
+    /// [`Self::finish_loading`] every command is answered with LOADING.
+    pub(crate) async fn restart_loading(&mut self) {
+        let fill = "for i = 1, 20000 do redis.call('SET', 'filler:' .. i, i) end";
+        self.command(&["EVAL", fill, "0"]).await;
+        self.command(&["SAVE"]).await;
+        self.kill();
+        // Microseconds a key, and how much is read between two looks at the clients.
+        self.process =
+            launch(&self.dir, &["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"]);
+        let loading = async || {
+            matches!(self.try_command(&["GET", "x"]).await?, Reply::Error(text) if text.starts_with("LOADING"))
+                .then_some(())
+        };
+        eventually("Redis is loading", loading).await;
+    }
+
+    /// Lets [`Self::restart_loading`] come to its end.
+    pub(crate) async fn finish_loading(&self) {
+        self.command(&["CONFIG", "SET", "key-load-delay", "0"]).await;
+    }
+
+    /// Stops it with its sockets open.
+    pub(crate) fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Undoes [`Self::pause`].
+    pub(crate) fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Demands a password from now on, and drops who is connected.
+    pub(crate) async fn set_password(&mut self, password: &str) {
+        self.command(&["CONFIG", "SET", "requirepass", password]).await;
+        self.password = (!password.is_empty()).then(|| password.to_owned());
+        self.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    }
+
+    /// Runs one administrator's command.
+    ///
+    /// # Panics
+    /// When Redis answers with an error.
+    pub(crate) async fn command(&self, words: &[&str]) -> Reply {
+        let reply = self.try_command(words).await.unwrap_or_else(|| panic!("Redis is gone: {words:?}"));
+        assert!(!matches!(reply, Reply::Error(_)), "{words:?}: {reply:?}");
+        reply
+    }
+
+    /// Calls of every command but those of health probes and of this harness.
+    pub(crate) async fn calls(&self) -> Calls {
+        let Reply::Text(info) = self.command(&["INFO", "commandstats"]).await else { panic!("INFO answers with text") };
+        let entries = info.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+        let counts = entries.filter_map(|(name, rest)| Some((name.to_owned(), rest.split(',').next()?.parse().ok()?)));
+        counts
+            .filter(|(name, _)| !["ping", "info", "config|resetstat", "auth", "flushall"].contains(&name.as_str()))
+            .collect()
+    }
+
+    /// Forgets all calls until now.
+    pub(crate) async fn reset_calls(&self) {
+        self.command(&["CONFIG", "RESETSTAT"]).await;
+    }
+
+    async fn answers(&self) {
+        let pong = Some(Reply::Text("PONG".to_owned()));
+        eventually("Redis answers", async || (self.try_command(&["PING"]).await == pong).then_some(())).await;
+    }
+
+    /// `None` when there is no connection, or it ends before the answer.
+    async fn try_command(&self, words: &[&str]) -> Option<Reply> {
+        let mut stream = BufReader::new(UnixStream::connect(self.socket()).await.ok()?);
+        if let Some(password) = &self.password {
+            exchange(&mut stream, &["AUTH", password]).await?;
+        }
+        exchange(&mut stream, words).await
+    }
+}
+
+fn launch(dir: &TempDir, options: &[&str]) -> Process {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", "0", "--save", "", "--appendonly", "no", "--dir"]).arg(dir.path());
+    command.arg("--unixsocket").arg(dir.path().join("redis.sock")).args(options);
+    Process::spawn(command, dir.path(), "redis")
+}
+
+async fn exchange(stream: &mut BufReader<UnixStream>, words: &[&str]) -> Option<Reply> {
+    let words: String = words.iter().fold(format!("*{}\r\n", words.len()), |mut request, word| {
+        write!(request, "${}\r\n{word}\r\n", word.len()).expect("a string takes what is written to it");
+        request
+    });
+    stream.write_all(words.as_bytes()).await.ok()?;
+    reply(stream).await
+}
+
+async fn reply(stream: &mut BufReader<UnixStream>) -> Option<Reply> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok()?;
+    let (kind, rest) = line.trim_end().split_at_checked(1)?;
+    match (kind, rest) {
+        ("+" | ":", text) => Some(Reply::Text(text.to_owned())),
+        ("-", text) => Some(Reply::Error(text.to_owned())),
+        ("$" | "*", "-1") => Some(Reply::Nil),
+        ("$", length) => bulk(stream, length.parse().ok()?).await,
+        ("*", count) => {
+            let mut items = Vec::new();
+            for _ in 0..count.parse().ok()? {
+                items.push(Box::pin(reply(stream)).await?);
+            }
+            Some(Reply::Array(items))
+        }
+        _ => None,
+    }
+}
+
+async fn bulk(stream: &mut BufReader<UnixStream>, length: usize) -> Option<Reply> {
+    let mut bytes = vec![0; length + 2];
+    stream.read_exact(&mut bytes).await.ok()?;
+    bytes.truncate(length);
+    Some(Reply::Text(String::from_utf8_lossy(&bytes).into_owned()))
+}

@@ -1,0 +1,130 @@
+//! The compiled service.
+
+use std::{
+    path::Path,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{
+    client::Client,
+    eventually::{eventually, report},
+    process::Process,
+    template,
+};
+
+/// What the first line on standard output says before the address.
+const LISTENING: &str = "tokenward listening on ";
+
+/// Settings as environment variables: `("TOKENWARD_TOKENS__TTL", "72h")`.
+pub(crate) type Settings = Vec<(String, String)>;
+
+/// `tokenward serve` on a free port.
+pub(crate) struct Server {
+    process: Process,
+    url: String,
+    channel: Channel,
+    /// Its working directory.
+    dir: TempDir,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Starts the service in an empty directory and waits until it listens.
+    pub(crate) async fn start(settings: &Settings) -> Self {
+        Self::start_in(template::directory(), settings).await
+    }
+
+    /// Starts the service in a directory and waits until it listens.
+    pub(crate) async fn start_in(dir: TempDir, settings: &Settings) -> Self {
+        let mut command = tokenward(dir.path(), settings);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        let mut process = Process::spawn(command, dir.path(), "tokenward");
+        let listening = async || listening_on(&process).or_else(|| process.exited().map(|_| String::new()));
+        let url = eventually("tokenward listens", listening).await;
+        assert!(!url.is_empty(), "tokenward ended at its start:\n{}{}", process.stdout(), process.stderr());
+        let channel = endpoint(&url).connect().await.expect("who listens accepts");
+        Self { process, url, channel, dir }
+    }
+
+    /// Where it serves: `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its working directory, with the SQLite file of the embedded default.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The connection that [`Self::client`] uses.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// The clients of every service, on one connection.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.channel())
+    }
+
+    /// The clients of every service, on a connection of their own.
+    pub(crate) async fn new_connection(&self) -> Result<Client, tonic::transport::Error> {
+        Ok(Client::new(endpoint(&self.url).connect().await?))
+    }
+
+    /// What it logged and printed.
+    pub(crate) fn output(&self) -> String {
+        self.process.stdout() + &self.process.stderr()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn exit(&mut self, deadline: Duration) -> (ExitStatus, Duration) {
+        self.process.exit(deadline).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            report(&format!("--- output of tokenward ---\n{}--- end ---", self.output()));
+        }
+    }
+}
+
+/// The program, with these settings and none of the developer's own.
+pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenward"));
+    command.current_dir(dir).env_clear().envs(settings.iter().cloned());
+    command
+}
+
+/// An empty directory for one test.
+pub(crate) use super::template::directory;
+
+/// One setting.
+pub(crate) fn setting(key: &str, value: impl Into<String>) -> (String, String) {
+    (key.to_owned(), value.into())
+}
+
+fn listening_on(process: &Process) -> Option<String> {
+    let out = process.stdout();
+    // Half a line is no line yet.
+    let (first, _) = out.split_once('\n')?;
+    let url = first.strip_prefix(LISTENING);
+    Some(url.unwrap_or_else(|| panic!("the first line says where it listens: {first:?}")).to_owned())
+}
+
+fn endpoint(url: &str) -> Endpoint {
+    let endpoint = Endpoint::from_shared(url.to_owned()).expect("the service prints a URL");
+    endpoint.connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(20))
+}

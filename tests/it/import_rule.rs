@@ -1,0 +1,106 @@
+//! Imports go one way: transport -> domain <- cache, journal, store; app -> everything;
+//! config, component and metrics are leaves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What a module may import of the crate. A module that is not here may not exist.
+const RULES: [(&str, &[&str]); 16] = [
+    ("domain", &[]),
+    ("config", &[]),
+    ("component", &[]),
+    ("metrics", &[]),
+    ("telemetry", &["config"]),
+    ("shutdown", &["config"]),
+    ("store", &["domain", "config", "component", "metrics"]),
+    ("journal", &["domain", "config", "component", "metrics"]),
+    ("cache", &["domain", "config", "component", "metrics"]),
+    ("transport", &["domain", "config", "component", "metrics", "proto"]),
+    // The verbs speak gRPC to a running server, and start one.
+    ("cli", &["app", "config", "proto", "store", "telemetry", "shutdown"]),
+    ("app", &["*"]),
+    ("lib", &["*"]),
+    ("main", &["*"]),
+    ("proto", &[]),
+    ("test_support", &["domain", "config"]),
+];
+
+/// The modules of the crate that a source file names, with the line.
+fn imports(text: &str) -> BTreeMap<String, String> {
+    // What tests import does not shape the program.
+    let program = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines: Vec<_> = program.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let mut found = BTreeMap::new();
+    for (number, _) in lines.iter().enumerate() {
+        let rest = lines[number..].join("\n");
+        for (at, _) in lines[number].match_indices("crate::") {
+            let named = &rest[at + "crate::".len()..];
+            for module in names(named) {
+                found.entry(module).or_insert_with(|| lines[number].trim().to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// The first names of a path: one, or each at the top level of `{a::b, c::{d, e}}`.
+fn names(path: &str) -> BTreeSet<String> {
+    let name = |text: &str| text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(group) = path.strip_prefix('{') else { return BTreeSet::from([name(path)]) };
+    let mut depth = 0_usize;
+    let mut parts = vec![String::new()];
+    for c in group.chars() {
+        match c {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => parts.push(String::new()),
+            _ => {
+                depth = if c == '{' { depth + 1 } else { depth - usize::from(c == '}') };
+                parts.last_mut().expect("there is one").push(c);
+            }
+        }
+    }
+    parts.iter().map(|part| name(part)).filter(|name| !name.is_empty()).collect()
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("the sources are there").flatten().map(|entry| entry.path());
+    let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let below = dirs.iter().flat_map(|dir| sources(dir));
+    files.into_iter().filter(|path| path.extension().is_some_and(|it| it == "rs")).chain(below).collect()
+}
+
+#[test]
+fn imports_point_at_the_domain() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rules: BTreeMap<_, _> = RULES.into();
+    let mut broken = Vec::new();
+    let mut edges = 0;
+    for path in sources(&root) {
+        let place = path.strip_prefix(&root).expect("it is below").with_extension("");
+        let module = place.components().next().expect("a file has a name").as_os_str().to_string_lossy().into_owned();
+        let Some(allowed) = rules.get(module.as_str()) else {
+            broken.push(format!("src/{}: the rule does not know the module {module}", place.display()));
+            continue;
+        };
+        for (target, line) in imports(&fs::read_to_string(&path).expect("a source file can be read")) {
+            edges += 1;
+            let inside = target == module || allowed.contains(&"*") || allowed.contains(&target.as_str());
+            if !inside {
+                broken.push(format!("src/{}.rs: {module} may not import {target}: {line}", place.display()));
+            }
+        }
+    }
+    assert!(edges > 10, "the sources import something: {edges}");
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_rule_sees_every_way_to_write_an_import() {
+    let text = "use crate::domain::{Token, Clock};\nuse crate::{\n    config::{self, Redis},\n    store,\n};\n\
+        fn f() { crate::app::run() } // crate::comment\n#[cfg(test)]\nuse crate::cache::Memory;";
+    let found: Vec<_> = imports(text).into_keys().collect();
+    assert_eq!(found, ["app", "config", "domain", "store"]);
+}

@@ -1,0 +1,122 @@
+//! Clients that are not ours: grpcio for Python, with its health and reflection packages,
+//! and buf.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    eventually::report,
+    stack::{On, Stack, With},
+};
+
+const REQUIREMENTS: &str = include_str!("interop/requirements.txt");
+
+/// The programs of a Python environment that is made once and kept in `target/tmp`.
+fn programs() -> PathBuf {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (home, stamp) = (tmp.join("interop-venv"), tmp.join("interop-venv.stamp"));
+    let lock = File::create(tmp.join("interop-venv.lock")).expect("cargo's directory for tests is writable");
+    lock.lock().expect("a file can be locked");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == REQUIREMENTS) {
+        return home.join("bin");
+    }
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/interop/requirements.txt");
+    install(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+    let pip = home.join("bin/pip");
+    install(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements));
+    fs::write(stamp, REQUIREMENTS).expect("cargo's directory for tests is writable");
+    home.join("bin")
+}
+
+/// # Panics
+/// With what to do about it, when the step fails.
+fn install(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: install python3"));
+    assert!(
+        output.status.success(),
+        "the clients of other projects cannot be installed: {command:?}\n{}\n\
+         They come from PyPI: look at the network and at pip's index settings, and install the \
+         packages python3, python3-venv and python3-pip.",
+        text(&output),
+    );
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn contract() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("proto")
+}
+
+/// Runs without blocking the relay and the watchers of the test.
+async fn run(mut command: Command, input: Vec<u8>) -> Output {
+    let running = tokio::task::spawn_blocking(move || {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().expect("standard input is a pipe").write_all(&input)?;
+        child.wait_with_output()
+    });
+    running.await.expect("it does not panic").expect("an installed program starts")
+}
+
+fn buf() -> Command {
+    let mut buf = Command::new(programs().join("buf"));
+    buf.env("BUF_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("buf-cache"));
+    buf.current_dir(env!("CARGO_MANIFEST_DIR"));
+    buf
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_works_with_stubs_from_the_contract_and_by_reflection() {
+    let stack = Stack::start(On::Sqlite, With::Memory).await;
+    let mut python = Command::new(programs().join("python"));
+    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/interop/client.py"));
+    python.arg(stack.server.url().trim_start_matches("http://")).arg(contract());
+    let output = run(python, Vec::new()).await;
+    report(&text(&output));
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(text(&output).lines().filter(|line| line.starts_with("ok: ")).count(), 6, "every claim was looked at");
+}
+
+async fn curl(url: &str, method: &str, reflection: &str, request: Value) -> Result<Value, String> {
+    let mut command = buf();
+    command.args(["curl", "--protocol", "grpc", "--http2-prior-knowledge", "--reflect-protocol", reflection]);
+    command.args(["--data", "@-"]).arg(format!("{url}/{method}"));
+    let output = run(command, request.to_string().into_bytes()).await;
+    if !output.status.success() {
+        return Err(text(&output));
+    }
+    Ok(serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output))))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buf_curl_finds_its_way_by_both_versions_of_reflection() {
+    let stack = Stack::start(On::Sqlite, With::Memory).await;
+    let issued = stack.client().issue("buf").await;
+    for reflection in ["grpc-v1", "grpc-v1alpha"] {
+        let authenticate = "tokenward.v1.TokenService/Authenticate";
+        let call = async |request| curl(stack.server.url(), authenticate, reflection, request).await;
+        let answer = call(json!({ "token": issued.secret })).await.expect("the token is active");
+        assert_eq!((&answer["active"], &answer["user"]["userId"]), (&json!(true), &json!("buf")), "{answer}");
+        let answer = call(json!({ "token": "0".repeat(64) })).await.expect("an unknown token is an answer");
+        assert_eq!(answer["inactiveReason"], "INACTIVE_REASON_UNKNOWN", "{answer}");
+        let refusal = call(json!({})).await.expect_err("the token is required");
+        assert!(refusal.contains("invalid_argument") && refusal.contains("INVALID_REQUEST"), "{refusal}");
+        let health = curl(stack.server.url(), "grpc.health.v1.Health/Check", reflection, json!({})).await;
+        assert_eq!(health.expect("health is described too")["status"], "SERVING");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_passes_buf_lint() {
+    let mut lint = buf();
+    lint.arg("lint");
+    let output = run(lint, Vec::new()).await;
+    assert!(output.status.success(), "{}", text(&output));
+}

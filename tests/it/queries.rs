@@ -1,0 +1,160 @@
+//! What a check costs: counted by the servers themselves.
+//!
+//! What the service does by itself at intervals, to see whether its servers are there, is
+//! no check's cost and is left out: PING, and statements that read no table of tokens.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, future::join_all, stream};
+use tokenward::proto::{AnswerSource, IssueTokenRequest};
+
+use crate::harness::{
+    client::{Client, Issued, for_user, ttl},
+    eventually::{eventually, report},
+    redis::Calls,
+    stack::{On, Stack, With},
+};
+
+/// Tokens that are issued at once.
+const AT_ONCE: usize = 16;
+
+/// What the servers saw.
+#[derive(Debug, PartialEq, Eq)]
+struct Cost {
+    statements: usize,
+    calls: Calls,
+}
+
+// === impl Cost ===
+
+impl Cost {
+    fn of(statements: usize, calls: &[(&str, u64)]) -> Self {
+        Self { statements, calls: calls.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect() }
+    }
+}
+
+/// Whether the statement is for a request.
+fn is_for_a_request(statement: &str) -> bool {
+    let statement = statement.to_lowercase();
+    let names = ["select 1", "tokenward_clock", "tokenward_journal"];
+    !names.iter().any(|name| statement == *name || (name.contains('_') && statement.contains(name)))
+}
+
+/// Runs `work` and counts what PostgreSQL and Redis had to do for it.
+async fn cost<T>(stack: &mut Stack, work: impl Future<Output = T>) -> (T, Cost) {
+    let position = stack.postgres().server.log_position();
+    stack.redis().server.reset_calls().await;
+    let value = work.await;
+    let calls = stack.redis().server.calls().await;
+    let mut statements = stack.postgres().server.statements_since(position);
+    statements.retain(|statement| is_for_a_request(statement));
+    report(&format!("{} statements {statements:?}, calls {calls:?}", statements.len()));
+    (value, Cost { statements: statements.len(), calls })
+}
+
+/// As many tokens of one user as this, and one more that is looked at.
+async fn crowd(client: &Client, live: usize, expired: usize) -> Issued {
+    let request = |lifetime| IssueTokenRequest { expiration: Some(ttl(lifetime)), ..for_user("crowd") };
+    let all = stream::iter((0..live).map(|_| Duration::from_hours(1)))
+        .chain(stream::iter((0..expired).map(|_| Duration::from_millis(1))));
+    let issued = all.map(|lifetime| client.try_issue(request(lifetime))).buffer_unordered(AT_ONCE);
+    issued.for_each(async |issued| drop(issued.expect("a token can be issued"))).await;
+    client.issue("crowd").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_miss_is_one_statement_and_a_hit_one_command_whatever_the_user_owns() {
+    let mut stack = Stack::start(On::Postgres, With::Redis).await;
+    let client = stack.client();
+    let issued = crowd(&client, 2_000, 200).await;
+    stack.redis().server.command(&["FLUSHALL"]).await;
+
+    let (answer, spent) = cost(&mut stack, client.authenticate(&issued.secret)).await;
+    assert_eq!((answer.active, answer.source()), (true, AnswerSource::Database));
+    assert_eq!(spent.statements, 1, "a miss: {spent:?}");
+    assert_eq!(spent.calls.get("getrange"), Some(&1), "a miss reads Redis once: {spent:?}");
+
+    let cached =
+        async || (client.authenticate(&issued.secret).await.source() == AnswerSource::SharedCache).then_some(());
+    eventually("the token is cached", cached).await;
+    let (answer, spent) = cost(&mut stack, client.authenticate(&issued.secret)).await;
+    assert_eq!((answer.active, answer.source()), (true, AnswerSource::SharedCache));
+    assert_eq!(spent, Cost::of(0, &[("getrange", 1)]), "a hit");
+    let hits = async {
+        for _ in 0..100 {
+            assert!(client.authenticate(&issued.secret).await.active);
+        }
+    };
+    let ((), spent) = cost(&mut stack, hits).await;
+    assert_eq!(spent, Cost::of(0, &[("getrange", 100)]), "a hundred hits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_checks_of_one_cold_token_are_one_statement() {
+    let mut stack = Stack::start(On::Postgres, With::Redis).await;
+    let client = stack.client();
+    let issued = client.issue("popular").await;
+    stack.redis().server.command(&["FLUSHALL"]).await;
+    // Several connections, since one carries 256 calls at a time.
+    let clients = join_all((0..5).map(|_| stack.server.new_connection())).await;
+    let clients: Vec<_> = clients.into_iter().map(|client| client.expect("the service accepts")).collect();
+    let secret: Arc<str> = issued.secret.into();
+    let herd = async {
+        let checks = clients.iter().flat_map(|client| (0..200).map(|_| client.clone())).map(|client| {
+            let secret = Arc::clone(&secret);
+            tokio::spawn(async move { client.authenticate(&secret).await.active })
+        });
+        // Spawned before the first is awaited.
+        let checks: Vec<_> = checks.collect();
+        join_all(checks).await.into_iter().filter(|check| matches!(check, Ok(true))).count()
+    };
+    let (active, spent) = cost(&mut stack, herd).await;
+    assert_eq!(active, 1_000);
+    assert_eq!(spent.statements, 1, "{spent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_token_is_asked_for_once_and_never_written_to_redis() {
+    let mut stack = Stack::start(On::Postgres, With::Redis).await;
+    let client = stack.client();
+    let unknown = "0123456789abcdef".repeat(4);
+    let twice = async {
+        for _ in 0..2 {
+            assert!(!client.authenticate(&unknown).await.active);
+        }
+    };
+    let ((), spent) = cost(&mut stack, twice).await;
+    assert_eq!(spent.statements, 1, "{spent:?}");
+    let reads = spent.calls.keys().all(|name| name == "getrange");
+    assert!(reads, "nothing is written: {spent:?}");
+
+    let malformed = async {
+        assert!(!client.authenticate(&"x".repeat(513)).await.active);
+        assert!(!client.authenticate("two words").await.active);
+    };
+    let ((), spent) = cost(&mut stack, malformed).await;
+    assert_eq!(spent, Cost::of(0, &[]), "what nobody could have issued costs nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_miss_is_one_statement_and_a_hit_none_on_mariadb() {
+    let mut stack = Stack::start(On::MariaDb, With::Redis).await;
+    let client = stack.client();
+    let issued = crowd(&client, 50, 10).await;
+    stack.redis().server.command(&["FLUSHALL"]).await;
+    let mut spent = Vec::new();
+    for source in [AnswerSource::Database, AnswerSource::SharedCache] {
+        if source == AnswerSource::SharedCache {
+            let cached = async || (client.authenticate(&issued.secret).await.source() == source).then_some(());
+            eventually("the token is cached", cached).await;
+        }
+        let position = stack.mariadb().server.log_position();
+        let answer = client.authenticate(&issued.secret).await;
+        assert_eq!((answer.active, answer.source()), (true, source));
+        let mut statements = stack.mariadb().server.statements_since(position);
+        statements.retain(|statement| is_for_a_request(statement));
+        report(&format!("{source:?}: {statements:?}"));
+        spent.push(statements.len());
+    }
+    assert_eq!(spent, [1, 0]);
+}
