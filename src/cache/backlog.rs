@@ -6,7 +6,7 @@
 //! PENDING, but we know better.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -86,7 +86,7 @@ impl Backlog {
         loop {
             sleep(RETRY_EVERY).await;
             let Some(ids) = self.due() else { return };
-            let failed = bury_all(&shared, ids.clone(), life).await;
+            let failed = bury_all(&shared, ids.clone(), life).await.into_iter().collect();
             self.settle(&ids, &failed);
         }
     }
@@ -103,7 +103,7 @@ impl Backlog {
         Some(owed.until.keys().copied().collect())
     }
 
-    fn settle(&self, tried: &[TokenId], failed: &[TokenId]) {
+    fn settle(&self, tried: &[TokenId], failed: &HashSet<TokenId>) {
         let mut owed = self.lock();
         for id in tried.iter().filter(|id| !failed.contains(id)) {
             owed.until.remove(id);
