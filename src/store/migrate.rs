@@ -1,6 +1,6 @@
 //! The schema's changes: which are applied, and applying or undoing them, one process at a time.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, Statement,
@@ -57,6 +57,17 @@ pub enum SchemaError {
     /// The database failed.
     #[error("the database's schema could not be read or changed")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+// === impl MigrationState ===
+
+impl fmt::Display for MigrationState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Applied => "applied",
+            Self::Pending => "pending",
+        })
+    }
 }
 
 // === impl Database ===
