@@ -1,1 +1,289 @@
-//! The composition root.
+//! The composition root: the only place that knows every concrete type.
+//!
+//! Builds the parts from the bottom up, binds the listener before any work starts, and
+//! owns the two task sets: what serves, and what works in the background. A background
+//! task that returns is fatal, because what it kept true would silently stop being true.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    cache::{self, Backend, Cached, MemoryCache, SharedCache},
+    component::{Condition, Watchman},
+    config::{CacheBackend, Config},
+    domain::{Authenticator, Clock as _, IssuePolicy, Issuer, NeverExpires, Revoker, SystemClock, TokenPrefix, Users},
+    proto as pb,
+    shutdown::{Shutdown, Signals},
+    store::{self, Database},
+    transport::{
+        self, Exposure, Facts, Owners, Replica, Services, TokenAdmin, Tokens,
+        health::{self, Components, RedisLoss, Reporter},
+    },
+};
+
+/// Time between two looks for `request_id`s that are past their retention.
+const PURGE_PERIOD: Duration = Duration::from_mins(1);
+
+type Store = Cached<Database>;
+
+/// Why the program ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached.
+    #[error(transparent)]
+    Open(#[from] store::OpenError),
+    /// The database's schema is not what this version needs, or could not be changed.
+    #[error(transparent)]
+    Schema(#[from] store::SchemaError),
+    /// The cache's settings are wrong.
+    #[error(transparent)]
+    Cache(#[from] cache::StartError),
+    /// The address cannot be listened on.
+    #[error("server.listen: cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The server failed.
+    #[error("the gRPC server failed")]
+    Serve(#[from] tonic::transport::Error),
+    /// A task that must run as long as the process ended.
+    #[error("a background task ended")]
+    Background(#[source] tokio::task::JoinError),
+    /// Signals or standard output could not be used.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What to do with the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrate {
+    /// Apply what is pending.
+    Up,
+    /// Take back the newest changes.
+    Down {
+        /// How many.
+        steps: u32,
+    },
+    /// Only look.
+    Status,
+}
+
+/// Serves until a signal, then drains.
+///
+/// # Errors
+/// When a part cannot be built, the listener cannot be bound, or a background task ends.
+pub async fn serve(config: Config) -> Result<(), Error> {
+    let mut signals = Signals::catch()?;
+    let database = open(&config).await?;
+    let backend = backend(&config)?;
+    let redis = match &backend {
+        Backend::Redis(redis) => Some(redis.clone()),
+        Backend::Memory(_) | Backend::Off => None,
+    };
+    let listener = bind(&config.server.listen).await?;
+    let address = listener.local_addr()?;
+
+    let shutdown = Shutdown::default();
+    let mut background = JoinSet::new();
+    let components = watch(&config, &database, redis.as_ref(), &mut background);
+    let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
+    let reporting = tokio::spawn(reporter.run());
+    background.spawn(purge(database.clone(), config.tokens.request_id_retention));
+    let facts = facts(address, &database, &backend);
+    let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, &config.cache));
+    let services = services(&config, &store, facts, components, redis.clone(), probes);
+
+    announce(address)?;
+    let serving = transport::serve(listener, &config.server, services, shutdown.stop.clone());
+    let ending = async {
+        let signal = signals.received().await;
+        tracing::info!(signal, "draining");
+        shutdown.begin(config.server.drain_delay).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        () = ending => {}
+        Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
+    }
+    background.shutdown().await;
+    reporting.abort();
+    if let Some(redis) = redis {
+        redis.close().await;
+    }
+    database.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Changes or shows the schema; the text is for people.
+///
+/// # Errors
+/// When the database cannot be reached, or a change fails; the changes before it stay.
+pub async fn migrate(config: Config, verb: Migrate) -> Result<String, Error> {
+    let database = Database::open(&config).await?;
+    let lines = match verb {
+        Migrate::Up => changed("applied", "the schema is up to date", database.migrate_up().await?),
+        Migrate::Down { steps } => changed("taken back", "nothing to take back", database.migrate_down(steps).await?),
+        Migrate::Status => {
+            database.schema_status().await?.iter().map(|change| format!("{} {}", change.state, change.name)).collect()
+        }
+    };
+    database.close().await;
+    Ok(lines.join("\n"))
+}
+
+fn changed(verb: &str, nothing: &str, names: Vec<String>) -> Vec<String> {
+    if names.is_empty() {
+        vec![nothing.to_owned()]
+    } else {
+        names.iter().map(|name| format!("{verb} {name}")).collect()
+    }
+}
+
+/// The embedded default brings its own schema up to date; a shared database is changed by an operator.
+async fn open(config: &Config) -> Result<Database, Error> {
+    let database = Database::open(config).await?;
+    if database.kind() == "sqlite" {
+        for name in database.migrate_up().await? {
+            tracing::info!(name, "schema change applied");
+        }
+    }
+    database.require_current_schema().await?;
+    Ok(database)
+}
+
+fn backend(config: &Config) -> Result<Backend, Error> {
+    let shared = || SharedCache::start(&config.redis, &config.breaker).map(Backend::Redis);
+    let memory = || Backend::Memory(MemoryCache::new(&config.cache));
+    Ok(match config.cache.backend {
+        CacheBackend::Off => Backend::Off,
+        CacheBackend::Memory => memory(),
+        CacheBackend::Auto if config.redis.url.is_empty() => memory(),
+        CacheBackend::Auto | CacheBackend::Redis => shared()?,
+    })
+}
+
+async fn bind(address: &str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })
+}
+
+/// Starts looking after each component.
+fn watch(
+    config: &Config,
+    database: &Database,
+    redis: Option<&SharedCache>,
+    background: &mut JoinSet<()>,
+) -> Components {
+    let period = config.health.interval;
+    let (watchman, condition) = Watchman::new(health::DATABASE, Condition::serving());
+    let looked_at = database.clone();
+    background.spawn(async move { watchman.run(period, || looked_at.ping()).await });
+    let redis = redis.cloned().map(|redis| {
+        let (watchman, condition) = Watchman::new(health::REDIS, Condition::unseen());
+        background.spawn(async move { watchman.run(period, || redis.ping()).await });
+        condition
+    });
+    Components { database: condition, redis }
+}
+
+/// Forgets `request_id`s that are past their retention, with the secrets sealed under them.
+async fn purge(database: Database, retention: Duration) {
+    let mut tick = interval(PURGE_PERIOD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let before = SystemClock.now() - retention;
+        match database.purge_requests(before).await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "request_ids purged"),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "request_ids could not be purged"),
+        }
+    }
+}
+
+fn health_policy(config: &Config) -> health::Policy {
+    let redis = if config.health.redis_required { RedisLoss::Fatal } else { RedisLoss::Tolerated };
+    health::Policy { database_grace: config.health.database_grace, redis }
+}
+
+fn facts(address: SocketAddr, database: &Database, backend: &Backend) -> Facts {
+    let exposure = if address.ip().is_loopback() { Exposure::Loopback } else { Exposure::Insecure };
+    if exposure == Exposure::Insecure {
+        tracing::warn!(%address, "callers are not authenticated: whoever can reach this address may issue tokens");
+    }
+    Facts { start: SystemClock.now(), exposure, database_kind: database.kind(), cache_kind: backend.kind() }
+}
+
+fn services(
+    config: &Config,
+    store: &Arc<Store>,
+    facts: Facts,
+    components: Components,
+    redis: Option<SharedCache>,
+    probes: health::Probes,
+) -> Services<Store, SystemClock, impl Fn() -> Option<pb::CircuitBreaker> + Send + Sync + 'static> {
+    let users = Arc::new(Users::new(Arc::clone(store), SystemClock));
+    Services {
+        tokens: Tokens::new(
+            Authenticator::new(Arc::clone(store), SystemClock),
+            Issuer::new(Arc::clone(store), SystemClock, issue_policy(config)),
+            Revoker::new(Arc::clone(store), SystemClock),
+        ),
+        admin: TokenAdmin::new(Arc::clone(&users), SystemClock),
+        owners: Owners::new(users),
+        replica: Replica::new(facts, components, move || redis.as_ref().map(breaker), SystemClock),
+        probes,
+    }
+}
+
+fn issue_policy(config: &Config) -> IssuePolicy {
+    let tokens = &config.tokens;
+    IssuePolicy {
+        ttl: tokens.ttl,
+        max_ttl: Some(tokens.max_ttl).filter(|limit| !limit.is_zero()),
+        never_expires: if tokens.allow_never_expires { NeverExpires::Allowed } else { NeverExpires::Refused },
+        prefix: tokens.prefix.parse::<TokenPrefix>().expect("the configuration was validated"),
+    }
+}
+
+fn breaker(redis: &SharedCache) -> pb::CircuitBreaker {
+    let status = redis.breaker().status();
+    let state = match status.state {
+        cache::BreakerState::Closed => pb::CircuitBreakerState::Closed,
+        cache::BreakerState::Open => pb::CircuitBreakerState::Open,
+        cache::BreakerState::HalfOpen => pb::CircuitBreakerState::HalfOpen,
+    };
+    pb::CircuitBreaker {
+        state: state.into(),
+        transition_time: Some(transport::since(status.since, SystemClock.now())),
+        cause: status.cause,
+        opened_count: i64::try_from(status.opened_count).unwrap_or(i64::MAX),
+    }
+}
+
+/// Says where the service listens, and what to try next.
+fn announce(address: SocketAddr) -> io::Result<()> {
+    tracing::info!(%address, "listening");
+    let mut out = io::stdout().lock();
+    writeln!(out, "tokenward listening on http://{address}")?;
+    writeln!(out, "try, in another terminal:")?;
+    for line in ["token issue --user alice", "token authenticate    # reads the token from standard input", "status"] {
+        writeln!(out, "  tokenward --address http://{address} {line}")?;
+    }
+    out.flush()
+}

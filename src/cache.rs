@@ -1,1 +1,241 @@
-//! The coherence protocol over a store: cache, single flight, circuit breaker.
+//! A store with a cache in front of it: [`Cached`] wraps any [`TokenStore`] and is one.
+//!
+//! A look-up asks, in this order: the memo of unknown digests (`negative`), the backend
+//! (Redis in `shared`, or `memory`), the store. Reads of the store are shared (`flight`).
+//! Only what is live now is cached, as a fact with its age (`entry`), for at most a
+//! minute; a cached fact that would be refused is asked again, so that nothing is called
+//! inactive because of the cache.
+//!
+//! A revocation is committed by the store first. Then each ended token gets a tombstone,
+//! which no fill replaces; what could not be told is retried (`backlog`) and reported as
+//! pending.
+//!
+//! Neighbours: `domain` defines the port, `store` is what is wrapped. The cache knows no
+//! database, and decides nothing about a token.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
+
+mod backlog;
+mod breaker;
+mod clock;
+mod entry;
+mod flight;
+mod key;
+mod memory;
+mod negative;
+mod shared;
+mod spread;
+#[cfg(test)]
+mod tests;
+
+use self::{
+    backlog::Backlog,
+    entry::{Fact, NoFact},
+    flight::{Boarding, Flight, Flights, Ticket},
+    negative::{NegativeMemo, Verdict},
+};
+pub use self::{
+    breaker::{Breaker, BreakerState, BreakerStatus, Rejected},
+    clock::WallClock,
+    memory::MemoryCache,
+    shared::{CacheError, Code, SharedCache, StartError},
+};
+use crate::{
+    config,
+    domain::{Clock, Digest, Error, Found, Freshness, Reading, Source, Timestamp, TokenStore},
+};
+
+/// The longest life of an entry, whatever is configured.
+const MAX_ENTRY_TTL: Duration = Duration::from_mins(1);
+/// How long a flight stays known after it has settled, for callers who looked into the
+/// cache before its fill and arrive after it.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// A store behind a cache.
+#[derive(Debug)]
+pub struct Cached<S, C = WallClock> {
+    inner: Arc<Inner<S, C>>,
+}
+
+/// Where facts are kept.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// In a Redis that replicas share.
+    Redis(SharedCache),
+    /// In this process; for one replica only.
+    Memory(MemoryCache),
+    /// Nowhere.
+    Off,
+}
+
+#[derive(Debug)]
+struct Inner<S, C> {
+    store: Arc<S>,
+    backend: Backend,
+    clock: C,
+    entry_ttl: Duration,
+    flights: Arc<Flights>,
+    negative: NegativeMemo,
+    backlog: Arc<Backlog>,
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// Its name: `redis`, `memory` or `off`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Redis(_) => "redis",
+            Self::Memory(_) => "memory",
+            Self::Off => "off",
+        }
+    }
+}
+
+// === impl Cached ===
+
+impl<S: TokenStore> Cached<S> {
+    /// Puts a backend in front of a store.
+    #[must_use]
+    pub fn new(store: Arc<S>, backend: Backend, config: &config::Cache) -> Self {
+        Self::with_clock(store, backend, config, WallClock)
+    }
+}
+
+impl<S: TokenStore, C: Clock> Cached<S, C> {
+    /// As [`Cached::new`], with a clock of one's own.
+    #[must_use]
+    pub fn with_clock(store: Arc<S>, backend: Backend, config: &config::Cache, clock: C) -> Self {
+        let inner = Inner {
+            store,
+            backend,
+            clock,
+            entry_ttl: config.entry_ttl.min(MAX_ENTRY_TTL),
+            flights: Arc::default(),
+            negative: NegativeMemo::new(config),
+            backlog: Arc::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+// === impl Inner ===
+
+impl<S: TokenStore, C: Clock> Inner<S, C> {
+    async fn find(self: &Arc<Self>, digest: Digest, freshness: Freshness) -> Result<Reading, Error> {
+        let began = self.flights.begin();
+        let mut waited: Option<Arc<Flight>> = None;
+        loop {
+            if let Some(reading) = self.look_up(digest, freshness).await {
+                return Ok(reading);
+            }
+            match self.flights.board(digest, began, waited.as_deref()) {
+                Boarding::Join(flight) => return flight.outcome().await,
+                Boarding::Lead(ticket) => return self.fly(ticket).outcome().await,
+                Boarding::Late(flight) => {
+                    flight.settled().await;
+                    waited = Some(flight);
+                }
+            }
+        }
+    }
+
+    /// What a cache of this freshness answers; `None` is for the database to answer.
+    async fn look_up(&self, digest: Digest, freshness: Freshness) -> Option<Reading> {
+        match freshness {
+            Freshness::Primary => None,
+            Freshness::Shared => self.shared_hit(digest).await,
+            Freshness::Any => match self.negative.get(digest).or_else(|| self.local_hit(digest)) {
+                Some(reading) => Some(reading),
+                None => self.shared_hit(digest).await,
+            },
+        }
+    }
+
+    fn local_hit(&self, digest: Digest) -> Option<Reading> {
+        match &self.backend {
+            Backend::Memory(memory) => self.answer(&*memory.get(digest)?, Source::LocalCache),
+            Backend::Redis(_) | Backend::Off => None,
+        }
+    }
+
+    async fn shared_hit(&self, digest: Digest) -> Option<Reading> {
+        let Backend::Redis(shared) = &self.backend else { return None };
+        if self.backlog.owes(digest.token_id()) {
+            return None;
+        }
+        match shared.get(digest).await {
+            Ok(Ok(fact)) => self.answer(&fact, Source::SharedCache),
+            Ok(Err(NoFact::Absent | NoFact::Tombstone)) | Err(CacheError::Rejected(_)) => None,
+            Ok(Err(reason)) => {
+                tracing::debug!(token_id = %digest.token_id(), %reason, "a cache entry is no fact");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(token_id = %digest.token_id(), %error, "a cache entry could not be read");
+                None
+            }
+        }
+    }
+
+    /// Answers from a fact, when it still may be answered from. What else a fact has to
+    /// prove before it is believed belongs here.
+    fn answer(&self, fact: &Fact, source: Source) -> Option<Reading> {
+        let now = self.clock.now();
+        fact.life(now, self.entry_ttl).map(|_| fact.reading(source, now))
+    }
+
+    /// Reads the database in a task of its own, and shares the result.
+    fn fly(self: &Arc<Self>, ticket: Ticket) -> Arc<Flight> {
+        let (inner, flight) = (Arc::clone(self), Arc::clone(ticket.flight()));
+        let read = async move {
+            let (read_at, sent) = (inner.clock.now(), Instant::now());
+            let outcome = inner.store.find(ticket.digest(), Freshness::Primary).await.map_err(Arc::new);
+            ticket.answer(outcome.clone());
+            if let Ok(reading) = outcome {
+                inner.keep(&ticket, reading, read_at, sent).await;
+            }
+            ticket.settle();
+            sleep(LINGER).await;
+        };
+        tokio::spawn(read.in_current_span());
+        flight
+    }
+
+    async fn keep(&self, ticket: &Ticket, reading: Reading, read_at: Timestamp, sent: Instant) {
+        let verdict = match reading.found {
+            Found::Unknown => Verdict::Unknown,
+            Found::Revoked => Verdict::Revoked,
+            Found::Token(record) => {
+                return self.fill(ticket.flight(), Fact { position: reading.position, read_at, record }).await;
+            }
+        };
+        let note = || self.negative.note(ticket.digest(), verdict, reading.position, sent);
+        ticket.flight().unless_outdated(note);
+    }
+
+    async fn fill(&self, flight: &Flight, fact: Fact) {
+        let Some(life) = fact.life(self.clock.now(), self.entry_ttl) else { return };
+        match &self.backend {
+            Backend::Memory(memory) => flight.unless_outdated(|| memory.put(fact, life)),
+            Backend::Redis(shared) if !flight.is_outdated() => fill_shared(shared, &fact, life).await,
+            Backend::Redis(_) | Backend::Off => {}
+        }
+    }
+}
+
+async fn fill_shared(shared: &SharedCache, fact: &Fact, life: Duration) {
+    let id = fact.record.digest.token_id();
+    let Some(entry) = fact.encode() else {
+        tracing::debug!(token_id = %id, "too large to be cached");
+        return;
+    };
+    match shared.put(id, entry, life).await {
+        Ok(_) | Err(CacheError::Rejected(_)) => {}
+        Err(error) => tracing::debug!(token_id = %id, %error, "a fact was not cached"),
+    }
+}

@@ -1,17 +1,27 @@
 //! Every setting, its unit, its default and what is refused.
 //!
 //! A setting is one field here: its doc comment is its line in the README and in
-//! `tokenward config default`, its default stands in the section's `Default`, and what
-//! is refused stands in [`validate`](self::validate). `config/layers.rs` puts the
-//! sources together: flags over environment over file over defaults.
+//! `tokenward config default`. Its default stands in `config/defaults.rs`, what is
+//! refused in `config/validate.rs`. [`load`] (`config/layers.rs`) puts the sources
+//! together: flags over environment over file over defaults.
 
 use std::{path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod coerce;
+mod defaults;
+mod describe;
+mod fault;
+mod layers;
 mod secret;
+mod settings;
+mod validate;
 
+pub use describe::{default_toml, print_json, print_toml, readme_table};
+pub use fault::{Fault, Faults, Origin};
+pub use layers::{Flag, Loaded, Purpose, Sources, load};
 pub use secret::SecretText;
 
 /// All settings.
@@ -50,7 +60,7 @@ pub struct Server {
     pub insecure: bool,
     /// Longest time a request may take; a shorter `grpc-timeout` of the client wins.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub request_timeout: Duration,
     /// Requests under way at once, over all connections; more are refused with UNAVAILABLE.
     pub max_concurrent_requests: u32,
@@ -60,27 +70,27 @@ pub struct Server {
     pub max_message_bytes: u32,
     /// Silence after which a connection is probed with an HTTP/2 PING.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub keepalive_interval: Duration,
     /// Time a probed peer has to answer before its connection is closed.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub keepalive_timeout: Duration,
     /// Age at which a connection is told to go away, so that clients spread over new replicas.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub max_connection_age: Duration,
     /// Time that requests on such a connection have to finish.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub max_connection_age_grace: Duration,
     /// Time between reporting NOT_SERVING and refusing connections, for load balancers to notice.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub drain_delay: Duration,
     /// Time that requests under way have to finish after that.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub drain_timeout: Duration,
     /// Serve gRPC reflection (v1 and v1alpha).
     pub reflection: bool,
@@ -100,11 +110,11 @@ pub struct Database {
     pub max_connections: u32,
     /// Longest wait for a connection from the pool, the time to open one included.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub acquire_timeout: Duration,
     /// Longest time for one statement.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub statement_timeout: Duration,
     /// Look-ups under way or waiting for a connection at once; more are refused at once with UNAVAILABLE.
     pub max_concurrent_lookups: u32,
@@ -183,11 +193,11 @@ pub struct Redis {
     pub key_prefix: String,
     /// Longest time for one command.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub command_timeout: Duration,
     /// Longest time to open a connection.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub connect_timeout: Duration,
     /// Connections to each server.
     pub connections: u32,
@@ -201,13 +211,13 @@ pub struct Cache {
     pub backend: CacheBackend,
     /// Longest life of an entry, at most `60s`.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub entry_ttl: Duration,
     /// Entries of the in-process cache.
     pub memory_entries: u32,
     /// How long an unknown token is remembered in this process, at most `2s`; `0s` for not at all.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub negative_ttl: Duration,
     /// Unknown tokens that are remembered at most.
     pub negative_entries: u32,
@@ -234,7 +244,7 @@ pub enum CacheBackend {
 pub struct Breaker {
     /// Time over which failures are counted.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub window: Duration,
     /// Share of failed commands in the window that opens the breaker, 0 to 1.
     pub failure_ratio: f64,
@@ -244,11 +254,11 @@ pub struct Breaker {
     pub consecutive_timeouts: u32,
     /// First time that the breaker stays open; it doubles with each failed probe.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub open_min: Duration,
     /// Longest time that the breaker stays open before it probes again.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub open_max: Duration,
 }
 
@@ -258,11 +268,11 @@ pub struct Breaker {
 pub struct Tokens {
     /// Lifetime of a token whose issuer asks for none.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub ttl: Duration,
     /// Longest lifetime that may be asked for; `0s` for no limit.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub max_ttl: Duration,
     /// Allow tokens that never expire.
     pub allow_never_expires: bool,
@@ -272,7 +282,7 @@ pub struct Tokens {
     pub limit_per_user: u32,
     /// How long a `request_id` makes a retry return the first token.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub request_id_retention: Duration,
 }
 
@@ -292,11 +302,11 @@ pub struct Health {
     pub redis_required: bool,
     /// How long the database may be lost before the services are NOT_SERVING.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub database_grace: Duration,
     /// Time between two looks at each component.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub interval: Duration,
 }
 
@@ -319,112 +329,4 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
-}
-
-// === defaults ===
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:50051".to_owned(),
-            insecure: false,
-            request_timeout: Duration::from_secs(5),
-            max_concurrent_requests: 8192,
-            max_concurrent_streams: 256,
-            max_message_bytes: 256 * 1024,
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(10),
-            max_connection_age: Duration::from_mins(30),
-            max_connection_age_grace: Duration::from_secs(30),
-            drain_delay: Duration::from_secs(1),
-            drain_timeout: Duration::from_secs(15),
-            reflection: true,
-        }
-    }
-}
-
-impl Default for Database {
-    fn default() -> Self {
-        Self {
-            url: SecretText::new("sqlite://tokenward.db"),
-            url_file: None,
-            schema: SchemaPreset::Native,
-            max_connections: 10,
-            acquire_timeout: Duration::from_millis(250),
-            statement_timeout: Duration::from_secs(1),
-            max_concurrent_lookups: 256,
-        }
-    }
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: SecretText::default(),
-            url_file: None,
-            username: None,
-            password: SecretText::default(),
-            password_file: None,
-            key_prefix: "tokenward".to_owned(),
-            command_timeout: Duration::from_millis(50),
-            connect_timeout: Duration::from_millis(250),
-            connections: 1,
-        }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            backend: CacheBackend::Auto,
-            entry_ttl: Duration::from_mins(1),
-            memory_entries: 100_000,
-            negative_ttl: Duration::from_secs(2),
-            negative_entries: 100_000,
-        }
-    }
-}
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Self {
-            window: Duration::from_secs(10),
-            failure_ratio: 0.5,
-            min_commands: 20,
-            consecutive_timeouts: 3,
-            open_min: Duration::from_millis(250),
-            open_max: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Default for Tokens {
-    fn default() -> Self {
-        Self {
-            ttl: Duration::from_hours(10),
-            max_ttl: Duration::ZERO,
-            allow_never_expires: false,
-            prefix: String::new(),
-            limit_per_user: 0,
-            request_id_retention: Duration::from_hours(1),
-        }
-    }
-}
-
-impl Default for Users {
-    fn default() -> Self {
-        Self { create_on_issue: true }
-    }
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self { redis_required: false, database_grace: Duration::from_secs(30), interval: Duration::from_millis(250) }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { format: LogFormat::Human, level: "info".to_owned() }
-    }
 }

@@ -1,1 +1,275 @@
 //! The database: pool, timeouts, statements, schema.
+//!
+//! [`Database`] is the [`TokenStore`] that holds the truth, over SQLite, PostgreSQL and
+//! MySQL or MariaDB. There is one code path: `schema.rs` says which tables and columns,
+//! `dialect.rs` what a database spells its own way, `statements.rs` puts both into
+//! SQL once, and the files named after what they do run it. It knows nothing of caches.
+//!
+//! Every call ends within a bound whatever the database does: see `pool.rs`.
+
+use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{sync::Semaphore, time::timeout};
+use tracing::Instrument as _;
+
+use self::{
+    connect::{Connector, Limits},
+    dialect::Dialect,
+    error::StoreError,
+    pool::Pool,
+    rows::Rows,
+    schema::Schema,
+    statements::Statements,
+    user_key::UserKey,
+};
+use crate::{
+    config::Config,
+    domain::{
+        Digest, Ending, Error, Freshness, Inserted, NewToken, Reading, Revocation, Target, Timestamp, TokenId,
+        TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+    },
+};
+
+mod connect;
+mod dialect;
+mod error;
+mod find;
+mod issue;
+mod migrate;
+mod pool;
+mod read;
+mod revoke;
+mod rows;
+mod schema;
+mod statements;
+mod time;
+mod user_key;
+mod users;
+
+pub use migrate::{MigrationState, MigrationStatus, SchemaError};
+
+/// The tokens and users in a database. Clones share its connections.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+struct Inner {
+    connector: Connector,
+    dialect: Dialect,
+    schema: Schema,
+    statements: Statements,
+    pool: Pool,
+    /// A connection of its own, so that a busy pool does not look like a lost database.
+    probe: Pool,
+    /// Look-ups under way or waiting for a connection.
+    lookups: Semaphore,
+    limits: Limits,
+    /// Live tokens a user may have; 0 for no limit.
+    limit_per_user: u32,
+    create_on_issue: bool,
+}
+
+/// Why the database cannot be used. The texts name the setting and never hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not a URL of a database that is supported.
+    #[error("database.url must begin with sqlite://, postgres:// or mysql://")]
+    Scheme,
+    /// Not a URL.
+    #[error("database.url cannot be read: use sqlite://PATH, postgres://USER@HOST/NAME or mysql://USER@HOST/NAME")]
+    Url(#[source] sea_orm::SqlxError),
+    /// Each connection would have its own database, gone with it.
+    #[error("database.url names a database in memory: use a file, sqlite://PATH")]
+    InMemory,
+    /// The file is not there and cannot be made.
+    #[error("database.url: {} cannot be created: check that its directory exists and can be written", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A name that no database takes, or that the preset has no use for.
+    #[error("schema.{key} {remedy}")]
+    Schema {
+        /// The setting.
+        key: &'static str,
+        /// What it must be.
+        remedy: &'static str,
+    },
+    /// No connection.
+    #[error(
+        "database.url: no connection to {target}: check that the database runs, and its address, user and password"
+    )]
+    Connect {
+        /// Host and port, socket or file.
+        target: String,
+        /// What was tried.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+// === impl Database ===
+
+impl Database {
+    /// Connects, within `database.acquire_timeout` + `database.statement_timeout`. Does not look at the schema.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        let schema = Schema::resolve(config)?;
+        let connector = Connector::new(&config.database)?;
+        let limits = Limits::of(&config.database);
+        let dialect = connector.dialect();
+        let database = Self(Arc::new(Inner {
+            statements: Statements::new(dialect, &schema),
+            pool: Pool::new(connector.clone(), limits),
+            probe: Pool::new(connector.clone(), probe_limits(limits)),
+            lookups: Semaphore::new(config.database.max_concurrent_lookups as usize),
+            limits,
+            limit_per_user: config.tokens.limit_per_user,
+            create_on_issue: config.users.create_on_issue,
+            dialect,
+            schema,
+            connector,
+        }));
+        database.0.connect().await?;
+        Ok(database)
+    }
+
+    /// `sqlite`, `postgres` or `mysql`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.0.dialect.name()
+    }
+
+    /// Asks the database for a sign of life, on a connection that nothing else uses,
+    /// within `database.statement_timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses only the answer.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.0.probe.rows(&self.0.statements.ping, vec![]).await?;
+        Ok(())
+    }
+
+    /// Forgets every `request_id` that was used before a time; gives how many.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// As [`TokenStore::revoke`].
+    pub async fn purge_requests(&self, before: Timestamp) -> Result<u64, Error> {
+        let before = time::bind(self.0.dialect, before);
+        self.write(async move |inner| inner.pool.execute(&inner.statements.requests_purge, vec![before]).await).await
+    }
+
+    /// Closes every connection, within 10 seconds.
+    pub async fn close(&self) {
+        tokio::join!(self.0.pool.close(), self.0.probe.close());
+    }
+
+    /// Runs a write in a task of its own: once polled it runs to its end, within a bound,
+    /// although the caller may be dropped at its deadline.
+    async fn write<T, W, F>(&self, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(Arc<Inner>) -> F,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let bounded = timeout(self.0.write_bound(), work(self.0.clone())).in_current_span();
+        let outcome = match tokio::spawn(bounded).await {
+            Ok(outcome) => outcome.unwrap_or(Err(StoreError::TimedOut)),
+            Err(stopped) => Err(StoreError::Task(stopped)),
+        };
+        Ok(outcome?)
+    }
+}
+
+impl TokenStore for Database {
+    async fn find(&self, digest: Digest, _: Freshness) -> Result<Reading, Error> {
+        Ok(find::find(&self.0, digest).await?)
+    }
+
+    async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
+        self.write(async move |inner| issue::insert(&inner, &token).await).await
+    }
+
+    async fn revoke(&self, target: Target, ending: Ending) -> Result<Revocation, Error> {
+        self.write(async move |inner| revoke::revoke(&inner, target, ending).await).await
+    }
+
+    async fn revoke_all(&self, user: UserId, except: Option<Target>, ending: Ending) -> Result<Revocation, Error> {
+        self.write(async move |inner| revoke::revoke_all(&inner, &user, except, ending).await).await
+    }
+
+    async fn get(&self, token_id: TokenId) -> Result<TokenRecord, Error> {
+        Ok(read::get(&self.0, token_id).await?)
+    }
+
+    async fn list(&self, query: TokenQuery) -> Result<Vec<TokenRecord>, Error> {
+        Ok(read::list(&self.0, &query).await?)
+    }
+
+    async fn user(&self, user: UserId) -> Result<User, Error> {
+        Ok(read::user(&self.0, &user).await?)
+    }
+
+    async fn upsert_user(&self, change: UserChange) -> Result<(User, Revocation), Error> {
+        self.write(async move |inner| users::upsert(&inner, &change).await).await
+    }
+
+    async fn delete_user(&self, user: UserId, ending: Ending) -> Result<Revocation, Error> {
+        self.write(async move |inner| users::delete(&inner, &user, ending).await).await
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Two processes that open a new SQLite file at once can meet in its change to WAL,
+    /// which waits for nobody: so it is tried again.
+    async fn connect(&self) -> Result<(), OpenError> {
+        let target = || self.connector.target();
+        let patience = self.limits.acquire + self.limits.statement;
+        let attempts = async {
+            loop {
+                match self.pool.rows(&self.statements.ping, vec![]).await {
+                    Err(error) if error.is_busy_file() => tokio::time::sleep(Duration::from_millis(20)).await,
+                    outcome => return outcome,
+                }
+            }
+        };
+        match timeout(patience, attempts).await {
+            Ok(outcome) => {
+                outcome.map(drop).map_err(|error| OpenError::Connect { target: target(), source: error.into() })
+            }
+            Err(elapsed) => Err(OpenError::Connect { target: target(), source: elapsed.into() }),
+        }
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        Rows { dialect: self.dialect, schema: &self.schema }
+    }
+
+    /// `None` when the user table can hold no such key.
+    fn user_key(&self, id: &UserId) -> Option<UserKey> {
+        UserKey::of(id, self.schema.user.id_type, self.dialect)
+    }
+
+    /// Longest time that a write may take with all its statements and repetitions.
+    fn write_bound(&self) -> Duration {
+        self.limits.acquire + 5 * self.limits.statement
+    }
+}
+
+/// Half for connecting, half for the statement: a ping takes `statement_timeout` in all.
+fn probe_limits(limits: Limits) -> Limits {
+    Limits { connections: 1, acquire: limits.statement / 2, statement: limits.statement / 2 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ mod user_service;
 
 pub use edge::EdgeLayer;
 pub use status::ERROR_DOMAIN;
-pub use status_service::{Exposure, Facts, Replica, time_of};
+pub use status_service::{Exposure, Facts, Replica, since};
 pub use token_admin_service::TokenAdmin;
 pub use token_service::Tokens;
 pub use user_service::Owners;

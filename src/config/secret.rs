@@ -1,17 +1,16 @@
 //! Text that must reach no log, metric, trace or error.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 /// A password, or a URL that may hold one. `Debug` and `Serialize` show `redacted`;
 /// empty means "not set" and shows as empty.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-#[schemars(transparent)]
-pub struct SecretText(#[schemars(with = "String")] Zeroizing<String>);
+pub struct SecretText(Zeroizing<String>);
 
 // === impl SecretText ===
 
@@ -48,5 +47,26 @@ impl Serialize for SecretText {
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.shown())
+    }
+}
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+/// `writeOnly`, JSON Schema's mark of a value that is never shown.
+impl JsonSchema for SecretText {
+    fn schema_name() -> Cow<'static, str> {
+        "SecretText".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "writeOnly": true })
     }
 }

@@ -58,13 +58,12 @@ impl<C, B> Replica<C, B> {
 
 impl<C: Clock, B> Replica<C, B> {
     fn component(&self, name: &str, condition: &watch::Receiver<Condition>) -> pb::Component {
-        let Condition { lost, since } = condition.borrow().clone();
-        let since = time_of(since, self.clock.now());
+        let Condition { lost, since: instant } = condition.borrow().clone();
         pb::Component {
             name: name.to_owned(),
             serving: lost.is_none(),
             cause: lost.unwrap_or_default(),
-            since_time: Some(convert::timestamp(since)),
+            since_time: Some(since(instant, self.clock.now())),
         }
     }
 }
@@ -94,6 +93,6 @@ where
 
 /// The time of day of an instant in the past.
 #[must_use]
-pub fn time_of(instant: Instant, now: Timestamp) -> Timestamp {
-    chrono::TimeDelta::from_std(instant.elapsed()).map_or(now, |ago| now - ago)
+pub fn since(instant: Instant, now: Timestamp) -> prost_types::Timestamp {
+    convert::timestamp(chrono::TimeDelta::from_std(instant.elapsed()).map_or(now, |ago| now - ago))
 }

@@ -1,0 +1,9 @@
+//! What the tests of the cache share, and the tests that need more than one of its parts.
+
+mod cluster;
+mod find;
+pub(super) mod fixture;
+mod outage;
+pub(super) mod redis;
+mod revoke;
+mod store;

@@ -1,0 +1,114 @@
+//! The defaults of the sections; all of them stand here.
+
+use std::time::Duration;
+
+use super::{
+    Breaker, Cache, CacheBackend, Database, Health, Log, LogFormat, Redis, SchemaPreset, SecretText, Server, Tokens,
+    Users,
+};
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:50051".to_owned(),
+            insecure: false,
+            request_timeout: Duration::from_secs(5),
+            max_concurrent_requests: 8192,
+            max_concurrent_streams: 256,
+            max_message_bytes: 256 * 1024,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            max_connection_age: Duration::from_mins(30),
+            max_connection_age_grace: Duration::from_secs(30),
+            drain_delay: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(15),
+            reflection: true,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: SecretText::new("sqlite://tokenward.db"),
+            url_file: None,
+            schema: SchemaPreset::Native,
+            max_connections: 10,
+            acquire_timeout: Duration::from_millis(250),
+            statement_timeout: Duration::from_secs(1),
+            max_concurrent_lookups: 256,
+        }
+    }
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: SecretText::default(),
+            url_file: None,
+            username: None,
+            password: SecretText::default(),
+            password_file: None,
+            key_prefix: "tokenward".to_owned(),
+            command_timeout: Duration::from_millis(50),
+            connect_timeout: Duration::from_millis(250),
+            connections: 1,
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            backend: CacheBackend::Auto,
+            entry_ttl: Duration::from_mins(1),
+            memory_entries: 100_000,
+            negative_ttl: Duration::from_secs(2),
+            negative_entries: 100_000,
+        }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(10),
+            failure_ratio: 0.5,
+            min_commands: 20,
+            consecutive_timeouts: 3,
+            open_min: Duration::from_millis(250),
+            open_max: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_hours(10),
+            max_ttl: Duration::ZERO,
+            allow_never_expires: false,
+            prefix: String::new(),
+            limit_per_user: 0,
+            request_id_retention: Duration::from_hours(1),
+        }
+    }
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self { create_on_issue: true }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { redis_required: false, database_grace: Duration::from_secs(30), interval: Duration::from_millis(250) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, level: "info".to_owned() }
+    }
+}

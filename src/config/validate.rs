@@ -1,0 +1,342 @@
+//! What is refused although it has the right type. Every fault is found in one pass.
+
+use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
+
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    Breaker, Cache, CacheBackend, Database, Fault, Health, Loaded, Log, Purpose, Redis, SchemaNames, SecretText,
+    Server, Tokens,
+};
+use crate::domain::TokenPrefix;
+
+const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
+const REDIS_SCHEMES: [&str; 7] = [
+    "redis://",
+    "rediss://",
+    "redis-cluster://",
+    "rediss-cluster://",
+    "redis-sentinel://",
+    "rediss-sentinel://",
+    "redis+unix://",
+];
+/// Without the coherence protocol, an entry may outlive a change by this much.
+const MAX_ENTRY_TTL: Duration = Duration::from_mins(1);
+/// An unknown token may have been issued since by another replica.
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(2);
+/// An authentication of the longest token with the most scopes must fit.
+const MIN_MESSAGE_BYTES: u32 = 64 * 1024;
+
+/// Collects the faults of one section after the other.
+struct Judge<'a> {
+    loaded: &'a Loaded,
+    broken: &'a BTreeSet<String>,
+    faults: Vec<Fault>,
+}
+
+/// The faults of settings whose types are right. Nothing is said about those that are
+/// `broken` already, nor about how others relate to them.
+pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<String>) -> Vec<Fault> {
+    let (config, mut judge) = (&loaded.config, Judge { loaded, broken, faults: Vec::new() });
+    judge.server(&config.server);
+    if purpose == Purpose::Serve {
+        judge.exposure(&config.server);
+    }
+    judge.database(&config.database);
+    judge.schema(&config.schema);
+    judge.redis(&config.redis);
+    judge.cache(&config.cache, &config.redis);
+    judge.breaker(&config.breaker);
+    judge.tokens(&config.tokens);
+    judge.health(&config.health);
+    judge.log(&config.log);
+    judge.faults
+}
+
+// === impl Judge ===
+
+impl Judge<'_> {
+    fn server(&mut self, server: &Server) {
+        if server.listen.parse::<SocketAddr>().is_err() {
+            self.refuse(
+                &["server.listen"],
+                "is not ADDRESS:PORT",
+                "give an address such as 127.0.0.1:50051 or [::1]:50051",
+            );
+        }
+        self.more_than_none("server.request_timeout", server.request_timeout);
+        self.at_least("server.max_concurrent_requests", server.max_concurrent_requests, 1);
+        self.at_least("server.max_concurrent_streams", server.max_concurrent_streams, 1);
+        self.at_least("server.max_message_bytes", server.max_message_bytes, MIN_MESSAGE_BYTES);
+        self.more_than_none("server.keepalive_interval", server.keepalive_interval);
+        self.more_than_none("server.keepalive_timeout", server.keepalive_timeout);
+        self.more_than_none("server.max_connection_age", server.max_connection_age);
+        self.more_than_none("server.max_connection_age_grace", server.max_connection_age_grace);
+        self.more_than_none("server.drain_timeout", server.drain_timeout);
+    }
+
+    fn exposure(&mut self, server: &Server) {
+        let Ok(address) = server.listen.parse::<SocketAddr>() else { return };
+        if !server.insecure && !address.ip().to_canonical().is_loopback() {
+            self.refuse(
+                &["server.listen", "server.insecure"],
+                format!("refuses to listen on {address} without caller authentication"),
+                "listen on 127.0.0.1 or [::1]; or say --insecure (server.insecure = true) where only trusted callers reach it",
+            );
+        }
+    }
+
+    fn database(&mut self, database: &Database) {
+        self.scheme("database.url", &database.url, &DATABASE_SCHEMES);
+        self.at_least("database.max_connections", database.max_connections, 1);
+        self.more_than_none("database.acquire_timeout", database.acquire_timeout);
+        self.more_than_none("database.statement_timeout", database.statement_timeout);
+        self.at_least("database.max_concurrent_lookups", database.max_concurrent_lookups, 1);
+    }
+
+    fn schema(&mut self, names: &SchemaNames) {
+        self.name("schema.token_table", names.token_table.as_deref());
+        self.name("schema.token_digest", names.token_digest.as_deref());
+        self.name("schema.token_key", names.token_key.as_deref());
+        self.name("schema.token_user", names.token_user.as_deref());
+        self.name("schema.token_created", names.token_created.as_deref());
+        self.name("schema.token_expiry", names.token_expiry.as_deref());
+        self.name("schema.user_table", names.user_table.as_deref());
+        self.name("schema.user_id", names.user_id.as_deref());
+        // Empty says that there is no such column.
+        self.name("schema.user_active", names.user_active.as_deref().filter(|name| !name.is_empty()));
+        names.user_attributes.iter().flatten().for_each(|name| self.name("schema.user_attributes", Some(name)));
+    }
+
+    fn redis(&mut self, redis: &Redis) {
+        if !redis.url.is_empty() {
+            self.scheme("redis.url", &redis.url, &REDIS_SCHEMES);
+        }
+        if redis.key_prefix.is_empty() || !redis.key_prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.refuse(&["redis.key_prefix"], "is empty or not visible ASCII", "give a short name such as tokenward");
+        }
+        self.more_than_none("redis.command_timeout", redis.command_timeout);
+        self.more_than_none("redis.connect_timeout", redis.connect_timeout);
+        self.at_least("redis.connections", redis.connections, 1);
+    }
+
+    fn cache(&mut self, cache: &Cache, redis: &Redis) {
+        if cache.backend == CacheBackend::Redis && redis.url.is_empty() {
+            self.refuse(
+                &["cache.backend", "redis.url"],
+                "is redis, and redis.url is not set",
+                "set redis.url (--redis-url), or cache.backend = \"memory\" for a single replica",
+            );
+        }
+        self.more_than_none("cache.entry_ttl", cache.entry_ttl);
+        self.at_most("cache.entry_ttl", cache.entry_ttl, MAX_ENTRY_TTL);
+        self.at_least("cache.memory_entries", cache.memory_entries, 1);
+        self.at_most("cache.negative_ttl", cache.negative_ttl, MAX_NEGATIVE_TTL);
+        self.at_least("cache.negative_entries", cache.negative_entries, 1);
+    }
+
+    fn breaker(&mut self, breaker: &Breaker) {
+        self.more_than_none("breaker.window", breaker.window);
+        if !(breaker.failure_ratio > 0.0 && breaker.failure_ratio <= 1.0) {
+            self.refuse(&["breaker.failure_ratio"], "is not a share", "give more than 0 and at most 1, such as 0.5");
+        }
+        self.at_least("breaker.min_commands", breaker.min_commands, 1);
+        self.at_least("breaker.consecutive_timeouts", breaker.consecutive_timeouts, 1);
+        self.more_than_none("breaker.open_min", breaker.open_min);
+        if breaker.open_min > breaker.open_max {
+            let problem = format!("is longer than breaker.open_max, {}", text(breaker.open_max));
+            self.refuse(&["breaker.open_min", "breaker.open_max"], problem, "give a time up to breaker.open_max");
+        }
+    }
+
+    fn tokens(&mut self, tokens: &Tokens) {
+        self.more_than_none("tokens.ttl", tokens.ttl);
+        if !tokens.max_ttl.is_zero() && tokens.ttl > tokens.max_ttl {
+            let problem = format!("is {}, longer than tokens.max_ttl, {}", text(tokens.ttl), text(tokens.max_ttl));
+            self.refuse(&["tokens.ttl", "tokens.max_ttl"], problem, "shorten tokens.ttl or raise tokens.max_ttl");
+        }
+        if let Err(error) = tokens.prefix.parse::<TokenPrefix>() {
+            self.refuse(&["tokens.prefix"], "is no token prefix", error);
+        }
+        self.more_than_none("tokens.request_id_retention", tokens.request_id_retention);
+    }
+
+    fn health(&mut self, health: &Health) {
+        self.more_than_none("health.interval", health.interval);
+    }
+
+    fn log(&mut self, log: &Log) {
+        if log.level.trim().is_empty() || EnvFilter::builder().parse(&log.level).is_err() {
+            self.refuse(
+                &["log.level"],
+                "is not a log filter",
+                "give error, warn, info, debug or trace, or a filter such as info,tokenward=debug",
+            );
+        }
+    }
+
+    fn scheme(&mut self, key: &str, url: &SecretText, schemes: &[&str]) {
+        if !schemes.iter().any(|scheme| url.expose().starts_with(scheme)) {
+            self.refuse(&[key], "is not a URL of a known kind", format!("begin with one of {}", schemes.join(", ")));
+        }
+    }
+
+    /// Names are quoted where they are used; what could end the quotes is refused.
+    fn name(&mut self, key: &str, name: Option<&str>) {
+        let is_name =
+            |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_control() || matches!(c, '"' | '`'));
+        if !name.is_none_or(is_name) {
+            self.refuse(
+                &[key],
+                "is not a table or column name",
+                "give the name as the database has it, without quotes",
+            );
+        }
+    }
+
+    fn more_than_none(&mut self, key: &str, value: Duration) {
+        if value.is_zero() {
+            self.refuse(&[key], "is no time at all", "give more than 0s");
+        }
+    }
+
+    fn at_most(&mut self, key: &str, value: Duration, most: Duration) {
+        if value > most {
+            self.refuse(
+                &[key],
+                format!("is longer than {}s", most.as_secs()),
+                format!("give at most {}s", most.as_secs()),
+            );
+        }
+    }
+
+    fn at_least(&mut self, key: &str, value: u32, least: u32) {
+        if value < least {
+            self.refuse(&[key], format!("is {value}"), format!("give at least {least}"));
+        }
+    }
+
+    /// Reports the first of the keys; the others are what it was judged by.
+    fn refuse(&mut self, keys: &[&str], problem: impl Into<String>, remedy: impl Display) {
+        if keys.iter().any(|key| self.broken.contains(*key)) {
+            return;
+        }
+        let from = self.loaded.origin(keys[0]);
+        self.faults.push(Fault { key: keys[0].to_owned(), from, problem: problem.into(), remedy: remedy.to_string() });
+    }
+}
+
+fn text(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(toml: &str, purpose: Purpose) -> Vec<Fault> {
+        let loaded = Loaded { config: toml::from_str(toml).unwrap(), ..Loaded::default() };
+        validate(&loaded, purpose, &BTreeSet::new())
+    }
+
+    fn keys(toml: &str) -> Vec<String> {
+        judged(toml, Purpose::Serve).into_iter().map(|fault| fault.key).collect()
+    }
+
+    #[test]
+    fn the_defaults_are_accepted() {
+        assert_eq!(keys(""), [""; 0]);
+    }
+
+    #[test]
+    fn an_address_that_others_reach_needs_the_word_insecure() {
+        for address in ["127.0.0.1:0", "127.1.2.3:1", "[::1]:50051", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(keys(&format!("server.listen = \"{address}\"")), [""; 0], "{address}");
+        }
+        for address in ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:1"] {
+            let toml = format!("server.listen = \"{address}\"");
+            let faults = judged(&toml, Purpose::Serve);
+            assert_eq!(faults[0].problem, format!("refuses to listen on {address} without caller authentication"));
+            assert!(faults[0].remedy.contains("--insecure"));
+            assert_eq!(keys(&format!("{toml}\nserver.insecure = true")), [""; 0]);
+            assert!(judged(&toml, Purpose::Migrate).is_empty(), "migrate does not listen");
+        }
+        assert_eq!(keys("server.listen = \"localhost\""), ["server.listen"]);
+    }
+
+    #[test]
+    fn every_bound_is_kept() {
+        for (refused, accepted) in [
+            ("server.request_timeout = \"0s\"", "server.request_timeout = \"1ms\""),
+            ("server.max_concurrent_requests = 0", "server.max_concurrent_requests = 1"),
+            ("server.max_concurrent_streams = 0", "server.max_concurrent_streams = 1"),
+            ("server.max_message_bytes = 65535", "server.max_message_bytes = 65536"),
+            ("server.keepalive_interval = \"0s\"", "server.drain_delay = \"0s\""),
+            ("server.keepalive_timeout = \"0s\"", "server.keepalive_timeout = \"1s\""),
+            ("server.max_connection_age = \"0s\"", "server.max_connection_age = \"1s\""),
+            ("server.max_connection_age_grace = \"0s\"", "server.max_connection_age_grace = \"1s\""),
+            ("server.drain_timeout = \"0s\"", "server.drain_timeout = \"1s\""),
+            ("database.max_connections = 0", "database.max_connections = 1"),
+            ("database.acquire_timeout = \"0s\"", "database.acquire_timeout = \"1s\""),
+            ("database.statement_timeout = \"0s\"", "database.statement_timeout = \"1s\""),
+            ("database.max_concurrent_lookups = 0", "database.max_concurrent_lookups = 1"),
+            ("schema.token_table = \"\"", "schema.user_active = \"\""),
+            ("schema.token_digest = 'a\"b'", "schema.token_digest = 'app.tokens'"),
+            ("schema.user_attributes = [\"a\", \"\"]", "schema.user_attributes = []"),
+            ("redis.key_prefix = \"\"", "redis.key_prefix = \"app:\""),
+            ("redis.key_prefix = \"a b\"", "redis.key_prefix = \"a\""),
+            ("redis.command_timeout = \"0s\"", "redis.command_timeout = \"1ms\""),
+            ("redis.connect_timeout = \"0s\"", "redis.connect_timeout = \"1ms\""),
+            ("redis.connections = 0", "redis.connections = 1"),
+            ("cache.backend = \"redis\"", "cache.backend = \"redis\"\nredis.url = \"redis://r\""),
+            ("cache.entry_ttl = \"60001ms\"", "cache.entry_ttl = \"60s\""),
+            ("cache.entry_ttl = \"0s\"", "cache.backend = \"memory\"\nredis.url = \"redis://r\""),
+            ("cache.negative_ttl = \"2001ms\"", "cache.negative_ttl = \"0s\""),
+            ("cache.memory_entries = 0", "cache.memory_entries = 1"),
+            ("cache.negative_entries = 0", "cache.negative_entries = 1"),
+            ("breaker.window = \"0s\"", "breaker.window = \"1s\""),
+            ("breaker.failure_ratio = 0", "breaker.failure_ratio = 1"),
+            ("breaker.failure_ratio = 1.01", "breaker.failure_ratio = 0.01"),
+            ("breaker.min_commands = 0", "breaker.min_commands = 1"),
+            ("breaker.consecutive_timeouts = 0", "breaker.consecutive_timeouts = 1"),
+            ("breaker.open_min = \"0s\"", "breaker.open_min = \"5s\""),
+            ("breaker.open_min = \"6s\"", "breaker.open_max = \"250ms\""),
+            ("tokens.ttl = \"0s\"", "tokens.max_ttl = \"0s\""),
+            ("tokens.max_ttl = \"9h\"", "tokens.max_ttl = \"10h\""),
+            ("tokens.prefix = \"12345678901\"", "tokens.prefix = \"knx_\""),
+            ("tokens.request_id_retention = \"0s\"", "tokens.request_id_retention = \"1s\""),
+            ("health.interval = \"0s\"", "health.database_grace = \"0s\""),
+            ("log.level = \"tokenward=loud\"", "log.level = \"info,tokenward=debug\""),
+            ("log.level = \"\"", "log.level = \"error\""),
+        ] {
+            assert_eq!(keys(refused).len(), 1, "{refused}");
+            assert_eq!(keys(accepted), [""; 0], "{accepted}");
+        }
+    }
+
+    #[test]
+    fn urls_are_told_by_their_scheme() {
+        for scheme in DATABASE_SCHEMES {
+            assert_eq!(keys(&format!("database.url = \"{scheme}x\"")), [""; 0]);
+        }
+        for scheme in REDIS_SCHEMES {
+            assert_eq!(keys(&format!("redis.url = \"{scheme}x\"")), [""; 0]);
+        }
+        for url in ["", "redis://r", "postgres:db", "tokenward.db"] {
+            assert_eq!(keys(&format!("database.url = \"{url}\"")), ["database.url"]);
+        }
+        assert_eq!(keys("redis.url = \"cache:6379\""), ["redis.url"]);
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_setting_that_is_broken_already() {
+        let loaded = Loaded {
+            config: toml::from_str("tokens.ttl = \"2h\"\ntokens.max_ttl = \"1h\"").unwrap(),
+            ..Loaded::default()
+        };
+        assert_eq!(validate(&loaded, Purpose::Serve, &BTreeSet::new()).len(), 1);
+        for broken in ["tokens.ttl", "tokens.max_ttl"] {
+            assert!(validate(&loaded, Purpose::Serve, &BTreeSet::from([broken.to_owned()])).is_empty());
+        }
+    }
+}

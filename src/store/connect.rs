@@ -1,0 +1,204 @@
+//! How connections are made: URL to driver options, with the server-side limits that end
+//! a statement whose client has given up.
+
+use std::{
+    fs::OpenOptions,
+    io::{Error as IoError, ErrorKind},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    str::FromStr as _,
+    time::Duration,
+};
+
+use sea_orm::{
+    DatabaseConnection,
+    sqlx::{
+        ConnectOptions as _, Database, Executor as _,
+        mysql::{MySqlConnectOptions, MySqlPoolOptions},
+        pool::PoolOptions,
+        postgres::{PgConnectOptions, PgPoolOptions},
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    },
+};
+
+use super::{OpenError, dialect::Dialect};
+use crate::config;
+
+/// Longest wait for SQLite's lock, also while the schema is changed.
+const MAX_BUSY: Duration = Duration::from_mins(1);
+
+/// Bounds of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Connections.
+    pub(super) connections: u32,
+    /// Longest wait for one.
+    pub(super) acquire: Duration,
+    /// Longest wait for a statement.
+    pub(super) statement: Duration,
+}
+
+/// Makes pools to one database. Holds the password: no `Debug`.
+#[derive(Clone)]
+pub(super) struct Connector(Options);
+
+#[derive(Clone)]
+enum Options {
+    Sqlite(SqliteConnectOptions),
+    Postgres(PgConnectOptions),
+    Mysql(MySqlConnectOptions),
+}
+
+// === impl Limits ===
+
+impl Limits {
+    pub(super) fn of(config: &config::Database) -> Self {
+        Self {
+            connections: config.max_connections,
+            acquire: config.acquire_timeout,
+            statement: config.statement_timeout,
+        }
+    }
+
+    /// When the server gives a statement up: a little before the client does, so that the
+    /// client's own limit means that the server, or the way to it, is hung.
+    fn server_statement(self) -> Duration {
+        self.statement.mul_f64(0.9).max(Duration::from_millis(1))
+    }
+
+    /// When the server gives up a transaction whose client is silent, and frees its locks.
+    fn server_idle_transaction(self) -> Duration {
+        self.statement.saturating_mul(5).max(Duration::from_secs(1))
+    }
+}
+
+// === impl Connector ===
+
+impl Connector {
+    /// Reads the URL. No I/O, except that a SQLite file that is missing is created, for
+    /// its owner only.
+    pub(super) fn new(config: &config::Database) -> Result<Self, OpenError> {
+        let url = config.url.expose();
+        let options = match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => Options::Sqlite(sqlite(url)?),
+            Some("postgres" | "postgresql") => Options::Postgres(parse::<PgConnectOptions>(url)?),
+            Some("mysql" | "mariadb") => Options::Mysql(parse::<MySqlConnectOptions>(url)?),
+            Some(_) | None => return Err(OpenError::Scheme),
+        };
+        Ok(Self(options))
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        match &self.0 {
+            Options::Sqlite(_) => Dialect::Sqlite,
+            Options::Postgres(_) => Dialect::Postgres,
+            Options::Mysql(_) => Dialect::Mysql,
+        }
+    }
+
+    /// Where it connects to, without user name and password.
+    pub(super) fn target(&self) -> String {
+        match &self.0 {
+            Options::Sqlite(options) => options.get_filename().display().to_string(),
+            Options::Postgres(options) => options.get_socket().map_or_else(
+                || format!("{}:{}", options.get_host(), options.get_port()),
+                |socket| socket.display().to_string(),
+            ),
+            Options::Mysql(options) => options.get_socket().map_or_else(
+                || format!("{}:{}", options.get_host(), options.get_port()),
+                |socket| socket.display().to_string(),
+            ),
+        }
+    }
+
+    /// A pool that connects when it is first used.
+    pub(super) fn pool(&self, limits: Limits) -> DatabaseConnection {
+        match &self.0 {
+            Options::Sqlite(options) => {
+                let options = options.clone().busy_timeout(limits.server_statement().min(MAX_BUSY));
+                bounded(SqlitePoolOptions::new(), limits).connect_lazy_with(options).into()
+            }
+            Options::Postgres(options) => {
+                bounded(PgPoolOptions::new(), limits).connect_lazy_with(postgres(options.clone(), limits)).into()
+            }
+            Options::Mysql(options) => {
+                let options = options.clone().disable_statement_logging();
+                mysql(MySqlPoolOptions::new(), limits).connect_lazy_with(options).into()
+            }
+        }
+    }
+}
+
+fn parse<O: std::str::FromStr<Err = sea_orm::SqlxError>>(url: &str) -> Result<O, OpenError> {
+    // `mariadb://` is MySQL's URL under another name.
+    let url = url.strip_prefix("mariadb").map_or_else(|| url.to_owned(), |rest| format!("mysql{rest}"));
+    O::from_str(&url).map_err(OpenError::Url)
+}
+
+fn bounded<DB: Database>(options: PoolOptions<DB>, limits: Limits) -> PoolOptions<DB> {
+    options.max_connections(limits.connections).acquire_timeout(limits.acquire).test_before_acquire(false)
+}
+
+fn sqlite(url: &str) -> Result<SqliteConnectOptions, OpenError> {
+    let options = SqliteConnectOptions::from_str(url).map_err(OpenError::Url)?;
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(OpenError::InMemory);
+    }
+    create_private(options.get_filename())
+        .map_err(|source| OpenError::File { path: options.get_filename().to_owned(), source })?;
+    Ok(options
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .disable_statement_logging())
+}
+
+/// SQLite gives its `-wal` and `-shm` files the mode of the database file.
+fn create_private(path: &Path) -> Result<(), IoError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn postgres(options: PgConnectOptions, limits: Limits) -> PgConnectOptions {
+    let milliseconds = |limit: Duration| limit.as_millis().to_string();
+    let named = match options.get_application_name() {
+        Some(_) => options,
+        None => options.application_name("tokenward"),
+    };
+    named.disable_statement_logging().options([
+        ("statement_timeout", milliseconds(limits.server_statement())),
+        ("idle_in_transaction_session_timeout", milliseconds(limits.server_idle_transaction())),
+        ("default_transaction_isolation", "read committed".to_owned()),
+    ])
+}
+
+/// MySQL has no connection options for these. What stands in `/*M! */` MariaDB alone
+/// reads, what stands in `/*!50708 */` MySQL alone. `READ COMMITTED` keeps `InnoDB` from
+/// locking the gaps between keys, which makes inserts of neighbours deadlock.
+fn mysql(options: PoolOptions<sea_orm::sqlx::MySql>, limits: Limits) -> PoolOptions<sea_orm::sqlx::MySql> {
+    let statement = limits.server_statement();
+    let settings = format!(
+        "SET SESSION innodb_lock_wait_timeout = {lock} \
+         /*M!100100 , SESSION max_statement_time = {seconds} , SESSION idle_transaction_timeout = {idle} */ \
+         /*!50708 , SESSION max_execution_time = {milliseconds} */",
+        lock = whole_seconds(statement),
+        seconds = statement.as_secs_f64(),
+        idle = whole_seconds(limits.server_idle_transaction()),
+        milliseconds = statement.as_millis(),
+    );
+    bounded(options, limits).after_connect(move |connection, _| {
+        let settings = settings.clone();
+        Box::pin(async move {
+            connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+            connection.execute(sea_orm::sqlx::AssertSqlSafe(settings)).await?;
+            Ok(())
+        })
+    })
+}
+
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}

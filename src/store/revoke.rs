@@ -1,0 +1,203 @@
+//! Ending tokens: the row goes, the detail stays and says when and why.
+
+use chrono::TimeDelta;
+use sea_orm::Value;
+
+use super::{
+    Inner,
+    error::StoreError,
+    issue::repeat,
+    pool::Transaction,
+    read,
+    rows::{self, EndedRow},
+    time,
+    user_key::UserKey,
+};
+use crate::domain::{Digest, Ending, Position, Propagation, Revocation, RevocationCause, Target, TokenId, UserId};
+
+/// Detail rows in one statement: well below SQLite's limit on bound values.
+const ROWS_PER_STATEMENT: usize = 500;
+/// A retry within this time names again what the first attempt ended, so that caches are told again.
+const RETRY_WINDOW: TimeDelta = TimeDelta::minutes(2);
+
+/// Ends one token.
+pub(super) async fn revoke(inner: &Inner, target: Target, ending: Ending) -> Result<Revocation, StoreError> {
+    repeat(|| revoke_once(inner, target, ending)).await
+}
+
+/// Ends a user's tokens.
+pub(super) async fn revoke_all(
+    inner: &Inner,
+    user: &UserId,
+    except: Option<Target>,
+    ending: Ending,
+) -> Result<Revocation, StoreError> {
+    match inner.user_key(user) {
+        Some(key) => repeat(|| revoke_all_once(inner, &key, except, ending)).await,
+        None => Ok(revocation(0, vec![], read_position(inner).await?)),
+    }
+}
+
+/// Ends a user's tokens within a transaction that holds the user; gives how many were
+/// live, and all whose cached facts are outdated.
+pub(super) async fn end_all(
+    inner: &Inner,
+    transaction: &Transaction<'_>,
+    key: &UserKey,
+    except: Option<Target>,
+    ending: Ending,
+) -> Result<(u64, Vec<TokenId>), StoreError> {
+    let mut again = revoked_lately(inner, transaction, &key.id, ending).await?;
+    let (spared, ended): (Vec<_>, Vec<_>) = held(inner, transaction, &inner.statements.tokens_held, key)
+        .await?
+        .into_iter()
+        .partition(|row| except.is_some_and(|target| names(target, row.digest)));
+    delete(inner, transaction, key, spared.first()).await?;
+    mark(inner, transaction, &ended, ending).await?;
+    let mut ids: Vec<_> = ended.iter().map(|row| row.digest.token_id()).collect();
+    ids.append(&mut again);
+    Ok((live(&ended, ending), ids))
+}
+
+/// The clock, read within a transaction.
+pub(super) async fn position(inner: &Inner, transaction: &Transaction<'_>) -> Result<Position, StoreError> {
+    rows::position(transaction.row(&inner.statements.clock, vec![]).await?.as_ref())
+}
+
+/// A database has no cache to tell.
+pub(super) fn revocation(count: u64, ended: Vec<TokenId>, position: Position) -> Revocation {
+    Revocation { count, ended, position, propagation: Propagation::Complete }
+}
+
+async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<Revocation, StoreError> {
+    let transaction = inner.pool.begin().await?;
+    let (sql, values) = match target {
+        Target::Digest(digest) => (&inner.statements.token_held, vec![digest.to_hex().into()]),
+        Target::Id(id) => (&inner.statements.token_range_held, read::id_range(id)),
+    };
+    let mut ended = vec![];
+    for row in transaction.rows(sql, values).await? {
+        let row = inner.rows().ended(&row)?;
+        if names(target, row.digest) {
+            transaction.execute(&inner.statements.token_delete, vec![row.digest.to_hex().into()]).await?;
+            ended.push(row);
+        }
+    }
+    mark(inner, &transaction, &ended, ending).await?;
+    let position = position(inner, &transaction).await?;
+    transaction.commit().await?;
+    Ok(revocation(live(&ended, ending), vec![token_id(target)], position))
+}
+
+async fn revoke_all_once(
+    inner: &Inner,
+    key: &UserKey,
+    except: Option<Target>,
+    ending: Ending,
+) -> Result<Revocation, StoreError> {
+    let transaction = inner.pool.begin().await?;
+    // Who is gone can still have tokens: nothing in the database forbids it.
+    transaction.row(&inner.statements.user_held, vec![key.value.clone()]).await?;
+    let (count, ended) = end_all(inner, &transaction, key, except, ending).await?;
+    let position = position(inner, &transaction).await?;
+    transaction.commit().await?;
+    Ok(revocation(count, ended, position))
+}
+
+async fn held(
+    inner: &Inner,
+    transaction: &Transaction<'_>,
+    sql: &str,
+    key: &UserKey,
+) -> Result<Vec<EndedRow>, StoreError> {
+    let rows = transaction.rows(sql, vec![key.value.clone()]).await?;
+    rows.iter().map(|row| inner.rows().ended(row)).collect()
+}
+
+async fn delete(
+    inner: &Inner,
+    transaction: &Transaction<'_>,
+    key: &UserKey,
+    spared: Option<&EndedRow>,
+) -> Result<u64, StoreError> {
+    match spared {
+        None => transaction.execute(&inner.statements.tokens_delete, vec![key.value.clone()]).await,
+        Some(row) => {
+            let values = vec![key.value.clone(), row.digest.to_hex().into()];
+            transaction.execute(&inner.statements.tokens_delete_except, values).await
+        }
+    }
+}
+
+/// Writes into the details how tokens ended. One that another program issued has no detail yet.
+async fn mark(
+    inner: &Inner,
+    transaction: &Transaction<'_>,
+    ended: &[EndedRow],
+    ending: Ending,
+) -> Result<(), StoreError> {
+    for chunk in ended.chunks(ROWS_PER_STATEMENT) {
+        let values = chunk.iter().flat_map(|row| detail(inner, row, ending)).collect();
+        transaction.execute(&inner.statements.details_ended(chunk.len()), values).await?;
+    }
+    Ok(())
+}
+
+/// In the order of `statements::DETAIL_COLUMNS`.
+fn detail(inner: &Inner, row: &EndedRow, ending: Ending) -> [Value; 10] {
+    [
+        row.digest.to_hex().into(),
+        row.user.as_str().into(),
+        time::bind(inner.dialect, row.created),
+        time::bind_optional(inner.dialect, row.expiry),
+        "".into(),
+        "[]".into(),
+        "{}".into(),
+        "".into(),
+        time::bind(inner.dialect, ending.at),
+        reason(ending.cause).into(),
+    ]
+}
+
+async fn revoked_lately(
+    inner: &Inner,
+    transaction: &Transaction<'_>,
+    user: &UserId,
+    ending: Ending,
+) -> Result<Vec<TokenId>, StoreError> {
+    let since = time::bind(inner.dialect, ending.at - RETRY_WINDOW);
+    let rows = transaction.rows(&inner.statements.revoked_since, vec![user.as_str().into(), since]).await?;
+    rows.iter().map(|row| rows::digest(row).map(Digest::token_id)).collect()
+}
+
+async fn read_position(inner: &Inner) -> Result<Position, StoreError> {
+    rows::position(inner.pool.row(&inner.statements.clock, vec![]).await?.as_ref())
+}
+
+fn live(ended: &[EndedRow], ending: Ending) -> u64 {
+    ended.iter().filter(|row| row.expiry.is_none_or(|expiry| expiry >= ending.at)).count() as u64
+}
+
+fn names(target: Target, digest: Digest) -> bool {
+    match target {
+        Target::Digest(named) => named == digest,
+        Target::Id(named) => named == digest.token_id(),
+    }
+}
+
+fn token_id(target: Target) -> TokenId {
+    match target {
+        Target::Digest(digest) => digest.token_id(),
+        Target::Id(id) => id,
+    }
+}
+
+fn reason(cause: RevocationCause) -> &'static str {
+    match cause {
+        RevocationCause::Unspecified => "unspecified",
+        RevocationCause::SignedOut => "signed_out",
+        RevocationCause::KeyCompromise => "key_compromise",
+        RevocationCause::Superseded => "superseded",
+        RevocationCause::PrivilegeWithdrawn => "privilege_withdrawn",
+    }
+}

@@ -1,0 +1,359 @@
+//! Every statement's text, written once when the database is opened: names come from
+//! the schema and are quoted here, values are only ever bound.
+//!
+//! Aliases: `t` the token table, `u` the user table, `d` the detail table, `c` the clock.
+
+use std::fmt::Write as _;
+
+use tokenward_migrations::{CLOCK_TABLE, DETAIL_TABLE, REQUEST_TABLE};
+
+use super::{
+    dialect::{Dialect, Hold},
+    schema::{Attributes, Schema, TokenTable, UserTable},
+};
+use crate::{config::SchemaPreset, domain::Cursor};
+
+/// Columns of [`Names::record`] and [`DETAIL_RECORD`] in their order; see `rows.rs`.
+pub(super) const RECORD_COLUMNS: usize = 10;
+
+/// SQL text, ready to run.
+pub(super) struct Statements {
+    /// (digest, digest): clock, record, user.
+    pub(super) find: String,
+    /// (): epoch, seq.
+    pub(super) clock: String,
+    /// (user): a user.
+    pub(super) user: String,
+    /// (user): a user, held.
+    pub(super) user_held_shared: String,
+    /// (user): a user, held.
+    pub(super) user_held: String,
+    /// (id, active, attributes), `native` only.
+    pub(super) user_insert: String,
+    /// (active[, attributes in `native`], id); `None` where there is nothing to write.
+    pub(super) user_update: Option<String>,
+    /// (id), `native` only.
+    pub(super) user_delete: String,
+    /// (user, now): how many.
+    pub(super) live_count: String,
+    /// (digest, key, user, created, expiry).
+    pub(super) token_insert: String,
+    /// (digest, user in text form, created, expiry, `display_name`, scopes, metadata, hint).
+    pub(super) detail_insert: String,
+    /// (digest): an ended token's columns, held.
+    pub(super) token_held: String,
+    /// (from, below): the same.
+    pub(super) token_range_held: String,
+    /// (user): the same, all of a user's.
+    pub(super) tokens_held: String,
+    /// (user): digests.
+    pub(super) token_digests: String,
+    /// (digest).
+    pub(super) token_delete: String,
+    /// (user).
+    pub(super) tokens_delete: String,
+    /// (user, digest).
+    pub(super) tokens_delete_except: String,
+    /// (from, below): record, user.
+    pub(super) get: String,
+    /// (from, below): record.
+    pub(super) get_detail: String,
+    /// (user in text form, since): digests revoked since then.
+    pub(super) revoked_since: String,
+    /// (id, body, sealed, digest, created).
+    pub(super) request_insert: String,
+    /// (id): body, sealed, digest.
+    pub(super) request: String,
+    /// (before).
+    pub(super) requests_purge: String,
+    /// A statement that has to look at the database.
+    pub(super) ping: String,
+    names: Names,
+}
+
+/// Quoted names.
+struct Names {
+    dialect: Dialect,
+    token: TokenTable,
+    user: UserTable,
+    preset: SchemaPreset,
+}
+
+const DETAIL_COLUMNS: [&str; 10] = [
+    "digest",
+    "user_id",
+    "created",
+    "expiry",
+    "display_name",
+    "scopes",
+    "metadata",
+    "hint",
+    "revoked_at",
+    "revocation_reason",
+];
+
+// === impl Statements ===
+
+impl Statements {
+    pub(super) fn new(dialect: Dialect, schema: &Schema) -> Self {
+        let names = Names::new(dialect, schema);
+        let sql = |text: &str| dialect.sql(text);
+        let Names { token: t, user: u, .. } = &names;
+        let (record, user, ended) = (names.record(), names.user_columns(), names.ended());
+        let by_user = format!("FROM {} t WHERE t.{} = ?", t.table, t.user);
+        let user_by_id = format!("SELECT {user} FROM {} u WHERE u.{} = ?", u.table, u.id);
+        let joined = format!(
+            "LEFT JOIN {DETAIL_TABLE} d ON d.digest = {} LEFT JOIN {} u ON u.{} = t.{}",
+            dialect.bytewise(&format!("t.{}", t.digest)),
+            u.table,
+            u.id,
+            t.user
+        );
+        let token_range = names.range(&format!("t.{}", t.digest));
+        Self {
+            find: sql(&names.find(&record, &user)),
+            clock: format!("SELECT epoch, seq FROM {CLOCK_TABLE} WHERE id = 1"),
+            user: sql(&user_by_id),
+            user_held_shared: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Shared))),
+            user_held: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Exclusive))),
+            user_insert: sql(&names.user_insert()),
+            user_update: names.user_update().map(|text| sql(&text)),
+            user_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", u.table, u.id)),
+            live_count: sql(&format!("SELECT {} {by_user} AND {}", dialect.integer("COUNT(*)"), names.live())),
+            token_insert: sql(&format!(
+                "INSERT INTO {} ({}, {}, {}, {}, {}) VALUES (?, ?, ?, ?, ?)",
+                t.table, t.digest, t.key, t.user, t.created, t.expiry
+            )),
+            detail_insert: sql(&format!(
+                "INSERT INTO {DETAIL_TABLE} ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                DETAIL_COLUMNS[..8].join(", ")
+            )),
+            token_held: sql(&format!(
+                "SELECT {ended} FROM {} t WHERE t.{} = ?{}",
+                t.table,
+                t.digest,
+                dialect.hold(Hold::Exclusive)
+            )),
+            token_range_held: sql(&format!(
+                "SELECT {ended} FROM {} t WHERE {token_range}{}",
+                t.table,
+                dialect.hold(Hold::Exclusive)
+            )),
+            tokens_held: sql(&format!("SELECT {ended} {by_user}{}", dialect.hold(Hold::Exclusive))),
+            token_digests: sql(&format!("SELECT t.{} {by_user}", t.digest)),
+            token_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", t.table, t.digest)),
+            tokens_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", t.table, t.user)),
+            tokens_delete_except: sql(&format!("DELETE FROM {} WHERE {} = ? AND {} <> ?", t.table, t.user, t.digest)),
+            get: sql(&format!("SELECT {record}, {user} FROM {} t {joined} WHERE {token_range}", t.table)),
+            get_detail: sql(&format!(
+                "SELECT {} FROM {DETAIL_TABLE} d WHERE d.digest >= ? AND d.digest < ?",
+                names.detail_record()
+            )),
+            revoked_since: sql(&format!("SELECT digest FROM {DETAIL_TABLE} WHERE user_id = ? AND revoked_at >= ?")),
+            request_insert: sql(&dialect.insert_new(
+                &format!("{REQUEST_TABLE} (id, body, sealed, digest, created) VALUES (?, ?, ?, ?, ?)"),
+                "id",
+            )),
+            request: sql(&format!("SELECT body, sealed, digest FROM {REQUEST_TABLE} WHERE id = ?")),
+            requests_purge: sql(&format!("DELETE FROM {REQUEST_TABLE} WHERE created < ?")),
+            ping: match dialect {
+                Dialect::Sqlite => "SELECT COUNT(*) FROM sqlite_master".to_owned(),
+                Dialect::Postgres | Dialect::Mysql => "SELECT 1".to_owned(),
+            },
+            names,
+        }
+    }
+
+    /// An `INSERT` of `rows` detail rows, or an overwrite of how they ended.
+    pub(super) fn details_ended(&self, rows: usize) -> String {
+        let dialect = self.names.dialect;
+        let values = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; rows].join(", ");
+        let overwrite = dialect.or_overwrite("digest", &["expiry", "revoked_at", "revocation_reason"]);
+        dialect.sql(&format!("INSERT INTO {DETAIL_TABLE} ({}) VALUES {values} {overwrite}", DETAIL_COLUMNS.join(", ")))
+    }
+
+    /// Live and expired tokens of a user: (user[, expiry bounds][, created, created, digest], limit).
+    pub(super) fn list_tokens(&self, condition: &str, after: Option<Cursor>) -> String {
+        let Names { dialect, token: t, .. } = &self.names;
+        let (created, digest) = (format!("t.{}", t.created), format!("t.{}", t.digest));
+        dialect.sql(&format!(
+            "SELECT {} FROM {} t LEFT JOIN {DETAIL_TABLE} d ON d.digest = {} \
+             WHERE t.{} = ? AND d.revoked_at IS NULL{condition}{}",
+            self.names.record(),
+            t.table,
+            dialect.bytewise(&digest),
+            t.user,
+            self.names.page(&created, &digest, after),
+        ))
+    }
+
+    /// Revoked tokens of a user: (user in text form[, created, created, digest], limit).
+    pub(super) fn list_revoked(&self, after: Option<Cursor>) -> String {
+        self.names.dialect.sql(&format!(
+            "SELECT {} FROM {DETAIL_TABLE} d WHERE d.user_id = ? AND d.revoked_at IS NOT NULL{}",
+            self.names.detail_record(),
+            self.names.page("d.created", "d.digest", after),
+        ))
+    }
+
+    /// A condition of [`Self::list_tokens`]: not expired at (now).
+    pub(super) fn is_live(&self) -> String {
+        format!(" AND {}", self.names.live())
+    }
+
+    /// A condition of [`Self::list_tokens`]: expired at (now).
+    pub(super) fn is_expired(&self) -> String {
+        format!(" AND {} < ?", self.names.expiry())
+    }
+}
+
+// === impl Names ===
+
+impl Names {
+    fn new(dialect: Dialect, schema: &Schema) -> Self {
+        let quote = |name: &String| dialect.quote(name);
+        let (token, user) = (&schema.token, &schema.user);
+        Self {
+            dialect,
+            token: TokenTable {
+                table: quote(&token.table),
+                digest: quote(&token.digest),
+                key: quote(&token.key),
+                user: quote(&token.user),
+                created: quote(&token.created),
+                expiry: quote(&token.expiry),
+            },
+            user: UserTable {
+                table: quote(&user.table),
+                id: quote(&user.id),
+                id_type: user.id_type,
+                active: user.active.as_ref().map(quote),
+                attributes: match &user.attributes {
+                    Attributes::Json(column) => Attributes::Json(quote(column)),
+                    Attributes::Columns(columns) => Attributes::Columns(columns.iter().map(quote).collect()),
+                },
+            },
+            preset: schema.preset,
+        }
+    }
+
+    /// One row whatever is found, and every table probed by its primary key.
+    fn find(&self, record: &str, user: &str) -> String {
+        let Self { token: t, user: u, .. } = self;
+        format!(
+            "SELECT c.epoch, c.seq, {record}, {user} FROM {CLOCK_TABLE} c \
+             LEFT JOIN {} t ON t.{} = ? LEFT JOIN {DETAIL_TABLE} d ON d.digest = ? \
+             LEFT JOIN {} u ON u.{} = t.{} WHERE c.id = 1",
+            t.table, t.digest, u.table, u.id, t.user
+        )
+    }
+
+    /// The [`RECORD_COLUMNS`], the token's own from the token table.
+    fn record(&self) -> String {
+        let Self { dialect, token: t, .. } = self;
+        format!(
+            "t.{}, {}, {}, {}, {}",
+            t.digest,
+            dialect.text(&format!("t.{}", t.user)),
+            dialect.time(&format!("t.{}", t.created)),
+            dialect.time(&format!("t.{}", t.expiry)),
+            self.label()
+        )
+    }
+
+    /// The [`RECORD_COLUMNS`], all of them from the detail table.
+    fn detail_record(&self) -> String {
+        let time = |column| self.dialect.time(column);
+        format!("d.digest, d.user_id, {}, {}, {}", time("d.created"), time("d.expiry"), self.label())
+    }
+
+    fn label(&self) -> String {
+        let time = |column| self.dialect.time(column);
+        let (used, revoked) = (time("d.last_used_at"), time("d.revoked_at"));
+        format!("d.display_name, d.scopes, d.metadata, d.hint, {used}, {revoked}")
+    }
+
+    /// What is kept of a token that ends: digest, user, created, expiry.
+    fn ended(&self) -> String {
+        let Self { dialect, token: t, .. } = self;
+        format!(
+            "t.{}, {}, {}, {}",
+            t.digest,
+            dialect.text(&format!("t.{}", t.user)),
+            dialect.time(&format!("t.{}", t.created)),
+            dialect.time(&format!("t.{}", t.expiry)),
+        )
+    }
+
+    /// A user: id (NULL when there is none), 1 or 0 for active, attributes.
+    fn user_columns(&self) -> String {
+        let Self { dialect, user: u, .. } = self;
+        let active =
+            u.active.as_ref().map_or_else(|| format!("u.{} IS NOT NULL", u.id), |column| format!("u.{column}"));
+        let mut columns = format!(
+            "{}, {}",
+            dialect.text(&format!("u.{}", u.id)),
+            dialect.integer(&format!("CASE WHEN {active} THEN 1 ELSE 0 END"))
+        );
+        let attributes = match &u.attributes {
+            Attributes::Json(column) => std::slice::from_ref(column),
+            Attributes::Columns(columns) => columns,
+        };
+        for column in attributes {
+            write!(columns, ", {}", dialect.text(&format!("u.{column}"))).expect("a String takes any text");
+        }
+        columns
+    }
+
+    fn user_insert(&self) -> String {
+        let UserTable { table, id, active, attributes, .. } = &self.user;
+        match (active, attributes) {
+            (Some(active), Attributes::Json(attributes)) => {
+                let values = format!("{table} ({id}, {active}, {attributes}) VALUES (?, ?, ?)");
+                self.dialect.insert_new_to_hold(&values, id)
+            }
+            (Some(_) | None, Attributes::Columns(_)) | (None, Attributes::Json(_)) => String::new(),
+        }
+    }
+
+    fn user_update(&self) -> Option<String> {
+        let UserTable { table, id, active, attributes, .. } = &self.user;
+        let active = active.as_ref()?;
+        Some(match attributes {
+            Attributes::Json(column) => format!("UPDATE {table} SET {active} = ?, {column} = ? WHERE {id} = ?"),
+            Attributes::Columns(_) => format!("UPDATE {table} SET {active} = ? WHERE {id} = ?"),
+        })
+    }
+
+    fn expiry(&self) -> String {
+        self.dialect.comparable_time(&format!("t.{}", self.token.expiry))
+    }
+
+    /// Not expired at (now): the opposite of `TokenRecord::state`'s `expiry < now`.
+    fn live(&self) -> String {
+        format!("(t.{} IS NULL OR {} >= ?)", self.token.expiry, self.expiry())
+    }
+
+    /// Digests from (from) up to but without (below). On PostgreSQL a column of the
+    /// database's own collation may sort `aa` after `z` (Danish does); Django gives its keys
+    /// an index for these bytewise operators.
+    fn range(&self, digest: &str) -> String {
+        match (self.dialect, self.preset) {
+            (Dialect::Postgres, SchemaPreset::Knox) => format!("{digest} ~>=~ ? AND {digest} ~<~ ?"),
+            (Dialect::Postgres, SchemaPreset::Native) | (Dialect::Sqlite | Dialect::Mysql, _) => {
+                format!("{digest} >= ? AND {digest} < ?")
+            }
+        }
+    }
+
+    /// Order and bounds of a page: newest first, then by digest.
+    fn page(&self, created: &str, digest: &str, after: Option<Cursor>) -> String {
+        let created = self.dialect.comparable_time(created);
+        let digest = self.dialect.bytewise(digest);
+        let bound = match after {
+            Some(_) => format!(" AND ({created} < ? OR ({created} = ? AND {digest} > ?))"),
+            None => String::new(),
+        };
+        format!("{bound} ORDER BY {created} DESC, {digest} LIMIT ?")
+    }
+}

@@ -1,0 +1,104 @@
+//! One suite for three databases: each case gets a new database of its own.
+//!
+//! A test starts one private server and runs every case on it, since each test is a
+//! process of its own under nextest and a server takes seconds to make.
+
+mod issue_cases;
+mod knox_cases;
+mod migrate_cases;
+mod outage_cases;
+mod read_cases;
+mod revoke_cases;
+mod server;
+mod world;
+
+use self::{server::Server, world::World};
+
+/// Runs each case on a database of its own, all of them whatever fails, and names those that did.
+macro_rules! run {
+    ($server:expr, $prepare:path, [$($case:path),* $(,)?]) => {{
+        let mut failed = Vec::new();
+        $(
+            let world = $prepare($server).await;
+            if tokio::spawn($case(world)).await.is_err() {
+                failed.push(stringify!($case));
+            }
+        )*
+        assert!(failed.is_empty(), "on {}: {failed:#?}", $server.name());
+    }};
+}
+
+async fn every_case_holds(server: Server) {
+    run!(
+        &server,
+        World::native,
+        [
+            read_cases::a_stored_token_is_found_as_it_was_written,
+            read_cases::unknown_expired_revoked_and_orphaned_tokens_are_told_apart,
+            read_cases::a_restored_row_brings_no_revoked_token_back,
+            read_cases::pages_of_every_state_come_newest_first_and_once,
+            read_cases::a_look_up_is_one_statement_of_primary_key_probes,
+            read_cases::look_ups_beyond_the_bound_are_refused_at_once,
+            issue_cases::an_unknown_user_is_created_or_refused_as_configured,
+            issue_cases::the_limit_holds_under_20_parallel_issues,
+            issue_cases::expired_tokens_do_not_count_against_the_limit,
+            issue_cases::a_repeated_request_gets_the_first_token,
+            issue_cases::a_request_id_with_another_body_is_refused,
+            issue_cases::concurrent_duplicates_store_one_token,
+            issue_cases::a_refused_issue_leaves_its_request_id_free,
+            issue_cases::parallel_issues_and_revocations_of_one_user_all_succeed,
+            revoke_cases::a_revocation_is_kept_and_may_be_repeated,
+            revoke_cases::revoke_all_spares_one_and_a_retry_names_the_tokens_again,
+            revoke_cases::revoke_all_of_more_tokens_than_one_statement_takes,
+            revoke_cases::a_user_is_created_changed_and_deleted_with_its_tokens,
+            revoke_cases::a_write_outlives_its_caller,
+            outage_cases::ping_does_not_wait_for_the_pool,
+        ]
+    );
+    run!(
+        &server,
+        World::empty,
+        [
+            migrate_cases::up_again_down_and_up,
+            migrate_cases::two_at_once_apply_each_change_once,
+            migrate_cases::a_schema_that_is_behind_is_refused_with_the_command,
+            migrate_cases::a_schema_that_is_ahead_is_accepted,
+            migrate_cases::native_tables_take_configured_names_and_keys,
+            knox_cases::django_s_tables_with_integer_users,
+            knox_cases::django_s_tables_with_uuid_users,
+            knox_cases::users_of_django_are_only_switched_on_and_off,
+            knox_cases::hostile_names_are_only_names,
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_holds_on_sqlite() {
+    let server = Server::sqlite();
+    run!(
+        &server,
+        World::native,
+        [read_cases::sqlite_times_are_text_as_django_writes_it, read_cases::a_new_sqlite_file_is_for_its_owner_only,]
+    );
+    every_case_holds(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_holds_on_postgres() {
+    every_case_holds(Server::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_holds_on_mariadb() {
+    every_case_holds(Server::mariadb().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outages_of_postgres_cost_a_bounded_wait_and_end_without_a_restart() {
+    outage_cases::restart_hang_and_black_hole(Server::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outages_of_mariadb_cost_a_bounded_wait_and_end_without_a_restart() {
+    outage_cases::restart_hang_and_black_hole(Server::mariadb().await).await;
+}
