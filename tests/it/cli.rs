@@ -92,9 +92,11 @@ async fn a_token_is_issued_authenticated_listed_and_revoked() {
     let (secret, id) = (text(&issued, "secret").to_owned(), text(&issued, "token_id").to_owned());
     assert!(shell.stack.client().authenticate(&secret).await.active);
 
-    // With and without the new line that `echo` and `<<<` add.
-    for input in [secret.clone(), format!("{secret}\n")] {
-        let answer = shell.json(&["token", "authenticate", "-"], &input).await;
+    // With and without the new line that `echo` and `<<<` add, and the dash that says where it comes from.
+    for (args, input) in
+        [(&["token", "authenticate", "-"][..], secret.clone()), (&["token", "authenticate"], format!("{secret}\n"))]
+    {
+        let answer = shell.json(args, &input).await;
         assert!(flag(&answer, "active"), "{answer}");
         assert_eq!((text(&answer, "user_id"), text(&answer, "display_name")), ("alice", "laptop"));
     }
@@ -186,7 +188,7 @@ async fn it_serves_with_no_configuration_at_all() {
     assert!(server.client().authenticate(&issued.secret).await.active);
     assert!(server.dir().join("tokenward.db").exists(), "the database is a file in the working directory");
     let said = server.output();
-    assert!(said.contains("tokenward token issue"), "it says what to try next: {said}");
+    assert!(said.contains("token issue --user"), "it says what to try next: {said}");
     assert!(!said.contains(&issued.secret));
 }
 
