@@ -1,7 +1,7 @@
-//! What a check costs: counted by the servers themselves.
+//! What a check costs: every statement and command is counted, by the servers themselves.
 //!
 //! What the service does by itself at intervals, to see whether its servers are there, is
-//! no check's cost and is left out: PING, and statements that read no table of tokens.
+//! no check's cost and is left out: PING and `SELECT 1`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +15,11 @@ use crate::harness::{
     stack::{On, Stack, With},
 };
 
-/// Tokens that are issued at once.
-const AT_ONCE: usize = 16;
+/// A deadline of commands that a build without optimisation on a busy machine keeps: what is
+/// counted here is not time.
+const PATIENT: [(&str, &str); 1] = [("TOKENWARD_REDIS__COMMAND_TIMEOUT", "2s")];
+/// Tokens that are issued at once: fewer than the pool has connections.
+const AT_ONCE: usize = 8;
 
 /// What the servers saw.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,11 +36,19 @@ impl Cost {
     }
 }
 
-/// Whether the statement is for a request.
-fn is_for_a_request(statement: &str) -> bool {
-    let statement = statement.to_lowercase();
-    let names = ["select 1", "tokenward_clock", "tokenward_journal"];
-    !names.iter().any(|name| statement == *name || (name.contains('_') && statement.contains(name)))
+/// A service that is connected to all its servers.
+async fn start(on: On) -> Stack {
+    let stack = Stack::start_with(on, With::Redis, &PATIENT).await;
+    let client = stack.client();
+    for name in ["redis", "database"] {
+        eventually("the server is connected", async || client.serving(name).await.then_some(())).await;
+    }
+    stack
+}
+
+fn for_requests(mut statements: Vec<String>) -> Vec<String> {
+    statements.retain(|statement| statement != "SELECT 1");
+    statements
 }
 
 /// Runs `work` and counts what PostgreSQL and Redis had to do for it.
@@ -46,8 +57,7 @@ async fn cost<T>(stack: &mut Stack, work: impl Future<Output = T>) -> (T, Cost) 
     stack.redis().server.reset_calls().await;
     let value = work.await;
     let calls = stack.redis().server.calls().await;
-    let mut statements = stack.postgres().server.statements_since(position);
-    statements.retain(|statement| is_for_a_request(statement));
+    let statements = for_requests(stack.postgres().server.statements_since(position));
     report(&format!("{} statements {statements:?}, calls {calls:?}", statements.len()));
     (value, Cost { statements: statements.len(), calls })
 }
@@ -64,7 +74,7 @@ async fn crowd(client: &Client, live: usize, expired: usize) -> Issued {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_miss_is_one_statement_and_a_hit_one_command_whatever_the_user_owns() {
-    let mut stack = Stack::start(On::Postgres, With::Redis).await;
+    let mut stack = start(On::Postgres).await;
     let client = stack.client();
     let issued = crowd(&client, 2_000, 200).await;
     stack.redis().server.command(&["FLUSHALL"]).await;
@@ -72,7 +82,6 @@ async fn a_miss_is_one_statement_and_a_hit_one_command_whatever_the_user_owns() 
     let (answer, spent) = cost(&mut stack, client.authenticate(&issued.secret)).await;
     assert_eq!((answer.active, answer.source()), (true, AnswerSource::Database));
     assert_eq!(spent.statements, 1, "a miss: {spent:?}");
-    assert_eq!(spent.calls.get("getrange"), Some(&1), "a miss reads Redis once: {spent:?}");
 
     let cached =
         async || (client.authenticate(&issued.secret).await.source() == AnswerSource::SharedCache).then_some(());
@@ -91,7 +100,7 @@ async fn a_miss_is_one_statement_and_a_hit_one_command_whatever_the_user_owns() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_checks_of_one_cold_token_are_one_statement() {
-    let mut stack = Stack::start(On::Postgres, With::Redis).await;
+    let mut stack = start(On::Postgres).await;
     let client = stack.client();
     let issued = client.issue("popular").await;
     stack.redis().server.command(&["FLUSHALL"]).await;
@@ -115,7 +124,7 @@ async fn a_thousand_checks_of_one_cold_token_are_one_statement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_token_is_asked_for_once_and_never_written_to_redis() {
-    let mut stack = Stack::start(On::Postgres, With::Redis).await;
+    let mut stack = start(On::Postgres).await;
     let client = stack.client();
     let unknown = "0123456789abcdef".repeat(4);
     let twice = async {
@@ -138,7 +147,7 @@ async fn an_unknown_token_is_asked_for_once_and_never_written_to_redis() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_miss_is_one_statement_and_a_hit_none_on_mariadb() {
-    let mut stack = Stack::start(On::MariaDb, With::Redis).await;
+    let mut stack = start(On::MariaDb).await;
     let client = stack.client();
     let issued = crowd(&client, 50, 10).await;
     stack.redis().server.command(&["FLUSHALL"]).await;
@@ -151,8 +160,7 @@ async fn a_miss_is_one_statement_and_a_hit_none_on_mariadb() {
         let position = stack.mariadb().server.log_position();
         let answer = client.authenticate(&issued.secret).await;
         assert_eq!((answer.active, answer.source()), (true, source));
-        let mut statements = stack.mariadb().server.statements_since(position);
-        statements.retain(|statement| is_for_a_request(statement));
+        let statements = for_requests(stack.mariadb().server.statements_since(position));
         report(&format!("{source:?}: {statements:?}"));
         spent.push(statements.len());
     }

@@ -106,7 +106,13 @@ async fn status_says_what_it_runs_on(client: &Client, on: On, with: With) {
 
 async fn limit_holds(on: On) {
     const LIMIT: usize = 5;
-    let stack = Stack::start_with(on, With::Memory, &[("TOKENWARD_TOKENS__LIMIT_PER_USER", "5")]).await;
+    // More attempts than connections, one after the other: on a busy machine the last wait long.
+    let settings = [
+        ("TOKENWARD_TOKENS__LIMIT_PER_USER", "5"),
+        ("TOKENWARD_DATABASE__ACQUIRE_TIMEOUT", "5s"),
+        ("TOKENWARD_DATABASE__STATEMENT_TIMEOUT", "5s"),
+    ];
+    let stack = Stack::start_with(on, With::Memory, &settings).await;
     let client = stack.client();
     let attempts = join_all((0..20).map(|_| client.try_issue(for_user("greedy")))).await;
     let (issued, refused): (Vec<_>, Vec<_>) = attempts.into_iter().partition(Result::is_ok);

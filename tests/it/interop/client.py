@@ -5,6 +5,7 @@
 Prints a line for each claim that holds, and ends with an error at the first that does not.
 """
 
+import importlib.resources
 import pathlib
 import sys
 import tempfile
@@ -26,7 +27,9 @@ def generate(proto: pathlib.Path) -> None:
     out = tempfile.mkdtemp(prefix="tokenward-stubs-")
     files = sorted(str(path) for path in (proto / "tokenward").rglob("*.proto"))
     assert files, f"no contract in {proto}"
-    assert protoc.main(["protoc", f"-I{proto}", f"--python_out={out}", f"--grpc_python_out={out}", *files]) == 0
+    known = importlib.resources.files("grpc_tools") / "_proto"
+    paths = [f"-I{proto}", f"-I{known}", f"--python_out={out}", f"--grpc_python_out={out}"]
+    assert protoc.main(["protoc", *paths, *files]) == 0
     sys.path.insert(0, out)
 
 
