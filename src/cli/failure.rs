@@ -99,7 +99,11 @@ impl From<Status> for Failure {
     /// tonic reports its own timeout as `CANCELLED`, which gRPC keeps for the caller's change of mind.
     fn from(status: Status) -> Self {
         let mut causes = successors(status.source(), |&error| error.source());
-        if causes.any(|error| error.is::<TimeoutExpired>()) { Self::Timeout } else { Self::Rpc(Box::new(status)) }
+        if causes.any(<dyn Error + 'static>::is::<TimeoutExpired>) {
+            Self::Timeout
+        } else {
+            Self::Rpc(Box::new(status))
+        }
     }
 }
 
