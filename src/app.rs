@@ -14,13 +14,13 @@ use std::{
 use tokio::{
     net::TcpListener,
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
     cache::{self, Backend, Cached, MemoryCache, SharedCache},
     component::{Condition, Watchman},
-    config::{CacheBackend, Config},
+    config::{self, CacheBackend, Config},
     domain::{Authenticator, Clock as _, IssuePolicy, Issuer, NeverExpires, Revoker, SystemClock, TokenPrefix, Users},
     proto as pb,
     shutdown::{Shutdown, Signals},
@@ -31,6 +31,8 @@ use crate::{
     },
 };
 
+/// Longest time to close connections at the end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Time between two looks for `request_id`s that are past their retention.
 const PURGE_PERIOD: Duration = Duration::from_mins(1);
 
@@ -45,6 +47,9 @@ pub enum Error {
     /// The database's schema is not what this version needs, or could not be changed.
     #[error(transparent)]
     Schema(#[from] store::SchemaError),
+    /// The database stopped answering.
+    #[error("the database stopped answering while the service started")]
+    Prime(#[source] crate::domain::Error),
     /// The cache's settings are wrong.
     #[error(transparent)]
     Cache(#[from] cache::StartError),
@@ -105,9 +110,10 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     background.spawn(purge(database.clone(), config.tokens.request_id_retention));
     let facts = facts(address, &database, &backend);
     let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, &config.cache));
+    store.prime().await.map_err(Error::Prime)?;
     let services = services(&config, &store, facts, components, redis.clone(), probes);
 
-    announce(address)?;
+    announce(address, &config.server.listen)?;
     let serving = transport::serve(listener, &config.server, services, shutdown.stop.clone());
     let ending = async {
         let signal = signals.received().await;
@@ -122,12 +128,22 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     }
     background.shutdown().await;
     reporting.abort();
-    if let Some(redis) = redis {
-        redis.close().await;
-    }
-    database.close().await;
+    close(&database, redis.as_ref()).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Closes connections; one to a server that does not answer is dropped.
+async fn close(database: &Database, redis: Option<&SharedCache>) {
+    let closing = async {
+        if let Some(redis) = redis {
+            redis.close().await;
+        }
+        database.close().await;
+    };
+    if timeout(CLOSE_LIMIT, closing).await.is_err() {
+        tracing::debug!("connections were dropped");
+    }
 }
 
 /// Changes or shows the schema; the text is for people.
@@ -137,8 +153,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
 pub async fn migrate(config: Config, verb: Migrate) -> Result<String, Error> {
     let database = Database::open(&config).await?;
     let lines = match verb {
-        Migrate::Up => changed("applied", "the schema is up to date", database.migrate_up().await?),
-        Migrate::Down { steps } => changed("taken back", "nothing to take back", database.migrate_down(steps).await?),
+        Migrate::Up => changed("applied", "the schema is up to date", &database.migrate_up().await?),
+        Migrate::Down { steps } => changed("taken back", "nothing to take back", &database.migrate_down(steps).await?),
         Migrate::Status => {
             database.schema_status().await?.iter().map(|change| format!("{} {}", change.state, change.name)).collect()
         }
@@ -147,7 +163,7 @@ pub async fn migrate(config: Config, verb: Migrate) -> Result<String, Error> {
     Ok(lines.join("\n"))
 }
 
-fn changed(verb: &str, nothing: &str, names: Vec<String>) -> Vec<String> {
+fn changed(verb: &str, nothing: &str, names: &[String]) -> Vec<String> {
     if names.is_empty() {
         vec![nothing.to_owned()]
     } else {
@@ -277,13 +293,21 @@ fn breaker(redis: &SharedCache) -> pb::CircuitBreaker {
 }
 
 /// Says where the service listens, and what to try next.
-fn announce(address: SocketAddr) -> io::Result<()> {
+fn announce(address: SocketAddr, configured: &str) -> io::Result<()> {
     tracing::info!(%address, "listening");
+    let program = std::env::args().next().unwrap_or_else(|| "tokenward".to_owned());
+    let at =
+        if configured == config::Server::default().listen { String::new() } else { format!(" --address {address}") };
     let mut out = io::stdout().lock();
     writeln!(out, "tokenward listening on http://{address}")?;
-    writeln!(out, "try, in another terminal:")?;
-    for line in ["token issue --user alice", "token authenticate    # reads the token from standard input", "status"] {
-        writeln!(out, "  tokenward --address http://{address} {line}")?;
+    writeln!(out, "\nTry, in another terminal:")?;
+    for (verb, remark) in [
+        ("token issue --user alice", ""),
+        ("token authenticate", "   # asks for the token"),
+        ("token revoke", "   # likewise"),
+        ("status", ""),
+    ] {
+        writeln!(out, "  {program} {verb}{at}{remark}")?;
     }
     out.flush()
 }

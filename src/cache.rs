@@ -13,7 +13,10 @@
 //! Neighbours: `domain` defines the port, `store` is what is wrapped. The cache knows no
 //! database, and decides nothing about a token.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
@@ -45,7 +48,7 @@ pub use self::{
 };
 use crate::{
     config,
-    domain::{Clock, Digest, Error, Found, Freshness, Reading, Source, Timestamp, TokenStore},
+    domain::{Clock, Digest, Error, Found, Freshness, Position, Reading, Source, Timestamp, TokenStore},
 };
 
 /// The longest life of an entry, whatever is configured.
@@ -80,7 +83,13 @@ struct Inner<S, C> {
     flights: Arc<Flights>,
     negative: NegativeMemo,
     backlog: Arc<Backlog>,
+    epoch: Epoch,
 }
+
+/// Which incarnation of the database this process reads. Facts of another one, and of
+/// another deployment that shares the Redis, are not believed; before the first read none is.
+#[derive(Debug, Default)]
+struct Epoch(RwLock<Option<u128>>);
 
 // === impl Backend ===
 
@@ -118,8 +127,34 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
             flights: Arc::default(),
             negative: NegativeMemo::new(config),
             backlog: Arc::default(),
+            epoch: Epoch::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Asks the database which incarnation it is, so that the first hit can be believed.
+    ///
+    /// # Errors
+    /// As [`TokenStore::find`].
+    pub async fn prime(&self) -> Result<(), Error> {
+        let nobodys = Digest::from_bytes([0; 64]);
+        let reading = self.inner.store.find(nobodys, Freshness::Primary).await?;
+        self.inner.epoch.learn(reading.position);
+        Ok(())
+    }
+}
+
+// === impl Epoch ===
+
+impl Epoch {
+    fn learn(&self, position: Position) {
+        if !self.is_of(position) {
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(position.epoch);
+        }
+    }
+
+    fn is_of(&self, position: Position) -> bool {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner) == Some(position.epoch)
     }
 }
 
@@ -185,6 +220,9 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// Answers from a fact, when it still may be answered from. What else a fact has to
     /// prove before it is believed belongs here.
     fn answer(&self, fact: &Fact, source: Source) -> Option<Reading> {
+        if !self.epoch.is_of(fact.position) {
+            return None;
+        }
         let now = self.clock.now();
         fact.life(now, self.entry_ttl).map(|_| fact.reading(source, now))
     }
@@ -195,6 +233,9 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         let read = async move {
             let (read_at, sent) = (inner.clock.now(), Instant::now());
             let outcome = inner.store.find(ticket.digest(), Freshness::Primary).await.map_err(Arc::new);
+            if let Ok(reading) = &outcome {
+                inner.epoch.learn(reading.position);
+            }
             ticket.answer(outcome.clone());
             if let Ok(reading) = outcome {
                 inner.keep(&ticket, reading, read_at, sent).await;

@@ -16,6 +16,7 @@ pub mod transport;
 pub mod app;
 pub mod cli;
 pub mod shutdown;
+pub mod telemetry;
 
 /// The contract, generated from `proto/tokenward/v1/`.
 pub mod proto {

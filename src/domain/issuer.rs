@@ -11,7 +11,7 @@ use super::{
     error::Error,
     idempotency,
     ports::{Clock, IdempotentRequest, Inserted, NewToken, TokenStore},
-    record::{Label, Timestamp, TokenRecord, UserId},
+    record::{Label, Timestamp, TokenRecord, TokenState, UserId},
     token::{Secret, Token, TokenPrefix},
 };
 
@@ -82,6 +82,8 @@ pub struct Issued {
     pub secret: Token,
     /// Its record.
     pub record: TokenRecord,
+    /// Where it is in its life: a repeated request may name a token that has ended since.
+    pub state: TokenState,
 }
 
 // === impl Issuer ===
@@ -120,17 +122,27 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
             request: sealed,
         };
         match self.store.insert(new).await? {
-            Inserted::New(record) => Ok(Issued { secret: token, record }),
-            Inserted::Repeated(record, first) => self.repeat(request.request_id, record, &first),
+            Inserted::New(record) => Ok(Issued { secret: token, record, state: TokenState::Active }),
+            Inserted::Repeated(record, first) => self.repeat(request.request_id, record, &first, now),
         }
     }
 
     /// Opens the secret that the first call sealed.
-    fn repeat(&self, id: Option<Uuid>, record: TokenRecord, first: &IdempotentRequest) -> Result<Issued, Error> {
+    fn repeat(
+        &self,
+        id: Option<Uuid>,
+        record: TokenRecord,
+        first: &IdempotentRequest,
+        now: Timestamp,
+    ) -> Result<Issued, Error> {
         let id = id.ok_or(Error::RequestIdReused)?;
         let secret = Token::of(&self.policy.prefix, &idempotency::open(id, first));
         // Only a key that sealed something else, or a row that was altered, opens to another token.
-        if secret.digest() == record.digest { Ok(Issued { secret, record }) } else { Err(Error::RequestIdReused) }
+        if secret.digest() != record.digest {
+            return Err(Error::RequestIdReused);
+        }
+        let state = record.state(now);
+        Ok(Issued { secret, record, state })
     }
 
     /// A hash of everything that the caller asked for, each part with its length before it.

@@ -21,6 +21,9 @@ use super::status;
 /// When a caller that was refused a place may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// How much earlier than the caller's deadline the answer is given up.
+const EARLIER: Duration = Duration::from_millis(2);
+
 /// Wraps all services in an [`Edge`].
 #[derive(Clone, Debug)]
 pub struct EdgeLayer {
@@ -79,7 +82,8 @@ where
             return Box::pin(async { Ok(status::overloaded(RETRY_AFTER).into_http()) });
         };
         let span = tracing::debug_span!("rpc", method = request.uri().path(), request_id = request_id(&request));
-        let (deadline, answer) = (self.layer.deadline, self.inner.call(request));
+        let deadline = callers_deadline(&request).map_or(self.layer.deadline, |asked| asked.min(self.layer.deadline));
+        let answer = self.inner.call(request);
         Box::pin(
             async move {
                 let _place = place;
@@ -91,6 +95,24 @@ where
             .instrument(span),
         )
     }
+}
+
+/// The deadline that the caller asks for, less what it takes to be earlier than tonic,
+/// which would end the call as CANCELLED. The form is gRPC's: at most 8 digits and a unit.
+fn callers_deadline(request: &Request<Body>) -> Option<Duration> {
+    let text = request.headers().get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    let asked = match unit {
+        "H" => Duration::from_hours(count),
+        "M" => Duration::from_mins(count),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    };
+    Some(asked.saturating_sub(EARLIER))
 }
 
 fn request_id(request: &Request<Body>) -> &str {

@@ -130,10 +130,13 @@ impl Reporter {
                 *status = ServingStatus::NotServing;
             }
         }
-        for (name, status) in &statuses {
-            self.tonic.set_service_status(name, *status).await;
+        let before = self.statuses.send_replace(statuses.clone());
+        for (name, status) in statuses {
+            // Watch streams repeat what is set, so only changes are.
+            if before.get(&name) != Some(&status) {
+                self.tonic.set_service_status(name, status).await;
+            }
         }
-        self.statuses.send_replace(statuses);
     }
 }
 

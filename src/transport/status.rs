@@ -66,9 +66,9 @@ pub(super) fn overloaded(retry_after: Duration) -> Status {
     Status::with_error_details(Code::Unavailable, "too many requests are under way; retry with backoff", details)
 }
 
-/// The server's own deadline passed.
+/// The shorter of the caller's and the server's deadline passed.
 pub(super) fn deadline_exceeded() -> Status {
-    plain(Code::DeadlineExceeded, "the server's request timeout passed", ErrorReason::DeadlineExceeded)
+    plain(Code::DeadlineExceeded, "the deadline passed before there was an answer", ErrorReason::DeadlineExceeded)
 }
 
 /// No such method.

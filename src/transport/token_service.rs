@@ -4,7 +4,7 @@ use futures::future::try_join_all;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    domain::{Authenticator, Clock, Issuer, Propagation, Revoker, TokenState, TokenStore},
+    domain::{Authenticator, Clock, Issuer, Propagation, Revoker, TokenStore},
     proto::{self as pb, token_service_server::TokenService},
 };
 
@@ -57,7 +57,7 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
         let issued = self.issuer.issue(convert::issue(request.into_inner())?).await?;
         Ok(Response::new(pb::IssueTokenResponse {
             secret: issued.secret.expose().to_owned(),
-            token: Some(convert::token(&issued.record, TokenState::Active)),
+            token: Some(convert::token(&issued.record, issued.state)),
         }))
     }
 

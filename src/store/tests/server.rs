@@ -136,6 +136,9 @@ impl Server {
         let process = self.process.as_ref().expect("a running server");
         for member in family(process) {
             kill(member, Signal::SIGSTOP).expect("it can be stopped");
+            while !is_stopped(member) {
+                std::thread::yield_now();
+            }
         }
     }
 
@@ -222,6 +225,12 @@ fn family(process: &Child) -> Vec<Pid> {
         (ppid == parent.as_raw()).then(|| Pid::from_raw(id))
     });
     std::iter::once(parent).chain(children).collect()
+}
+
+/// A thread runs on for a moment after the signal was sent.
+fn is_stopped(process: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("a process").flatten();
+    threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).all(|stat| stat.contains(") T "))
 }
 
 /// Neither server runs as root.

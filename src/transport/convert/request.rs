@@ -142,10 +142,12 @@ fn lifetime(asked: &mut Asked, expiration: Option<pb::issue_token_request::Expir
 }
 
 fn positive(ttl: prost_types::Duration) -> Result<Duration, &'static str> {
-    let wrong = "it is a valid google.protobuf.Duration of more than zero";
-    let canonical = (0..1_000_000_000).contains(&ttl.nanos) && (0..=315_576_000_000).contains(&ttl.seconds);
-    let ttl = Duration::try_from(ttl).ok().filter(|ttl| canonical && !ttl.is_zero());
-    ttl.ok_or(wrong)
+    let read = || {
+        let seconds = u64::try_from(ttl.seconds).ok().filter(|seconds| *seconds <= 315_576_000_000)?;
+        let nanos = u32::try_from(ttl.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+        Some(Duration::new(seconds, nanos)).filter(|ttl| !ttl.is_zero())
+    };
+    read().ok_or("it is a valid google.protobuf.Duration of more than zero")
 }
 
 fn instant(time: prost_types::Timestamp) -> Result<Timestamp, &'static str> {
