@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How much earlier than the caller's deadline the answer is given up.
 const EARLIER: Duration = Duration::from_millis(2);
 
-/// Wraps all services in an [`Edge`].
+/// Wraps all services in what every request passes.
 #[derive(Clone, Debug)]
 pub struct EdgeLayer {
     places: Arc<Semaphore>,
