@@ -108,7 +108,7 @@ async fn a_token_is_issued_authenticated_listed_and_revoked() {
     assert_eq!(text(&listed, "token_id"), id);
     assert!(!listed.to_string().contains(&secret));
 
-    let revoked = shell.json(&["token", "revoke", "-"], &secret).await;
+    let revoked = shell.json(&["token", "revoke", "-", "--reason", "signed-out"], &secret).await;
     assert!(flag(&revoked, "revoked"), "{revoked}");
     let settings = vec![setting("TOKENWARD_ADDRESS", shell.stack.server.url())];
     let answer = run(shell.stack.server.dir(), &settings, &["token", "authenticate", "-", "--json"], &secret).await;

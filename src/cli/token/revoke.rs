@@ -1,6 +1,6 @@
 //! `tokenward token revoke` and `revoke-all`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
     super::{
@@ -19,6 +19,9 @@ pub(super) struct Revoke {
     /// The one with this id, instead of the one on standard input.
     #[arg(long, value_name = "TOKEN_ID", conflicts_with = "token")]
     id: Option<String>,
+    /// Why; kept with the token.
+    #[arg(long, value_enum)]
+    reason: Option<Reason>,
 }
 
 /// What `token revoke-all` takes.
@@ -33,6 +36,22 @@ pub(super) struct RevokeAll {
     /// Spare the one on standard input.
     #[arg(long, conflicts_with = "except_id")]
     except_stdin: bool,
+    /// Why; kept with the tokens.
+    #[arg(long, value_enum)]
+    reason: Option<Reason>,
+}
+
+/// Why tokens are ended (after RFC 5280, section 5.3.1).
+#[derive(Clone, Copy, ValueEnum)]
+enum Reason {
+    /// The owner signed out.
+    SignedOut,
+    /// The secret leaked, or may have.
+    KeyCompromise,
+    /// Replaced by another token.
+    Superseded,
+    /// An administrator withdrew it.
+    PrivilegeWithdrawn,
 }
 
 // === impl Revoke ===
@@ -43,7 +62,7 @@ impl Revoke {
             Some(id) => Revoked::TokenId(id),
             None => Revoked::Token(self.words.read()?.expose().to_owned()),
         };
-        let request = pb::RevokeRequest { target: Some(revoked), ..Default::default() };
+        let request = pb::RevokeRequest { target: Some(revoked), reason: wire(self.reason) };
         let remote = target.connect().await?;
         let response = remote.tokens().revoke(remote.request(request)).await?.into_inner();
         print(&match format {
@@ -63,7 +82,7 @@ impl Revoke {
 impl RevokeAll {
     pub(super) async fn run(self, target: &Target, format: Format) -> Result<Ending, Failure> {
         let except = self.except()?;
-        let request = pb::RevokeAllRequest { user_id: self.user, except, ..Default::default() };
+        let request = pb::RevokeAllRequest { user_id: self.user, except, reason: wire(self.reason) };
         let remote = target.connect().await?;
         let response = remote.tokens().revoke_all(remote.request(request)).await?.into_inner();
         print(&match format {
@@ -82,4 +101,15 @@ impl RevokeAll {
             None => None,
         })
     }
+}
+
+fn wire(reason: Option<Reason>) -> i32 {
+    let reason = match reason {
+        None => pb::RevocationReason::Unspecified,
+        Some(Reason::SignedOut) => pb::RevocationReason::SignedOut,
+        Some(Reason::KeyCompromise) => pb::RevocationReason::KeyCompromise,
+        Some(Reason::Superseded) => pb::RevocationReason::Superseded,
+        Some(Reason::PrivilegeWithdrawn) => pb::RevocationReason::PrivilegeWithdrawn,
+    };
+    reason.into()
 }
