@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use crate::{
@@ -219,7 +219,7 @@ fn watch(
 
 /// Forgets `request_id`s that are past their retention, with the secrets sealed under them.
 async fn purge(database: Database, retention: Duration) {
-    let mut tick = interval(PURGE_PERIOD);
+    let mut tick = interval_at(Instant::now() + PURGE_PERIOD, PURGE_PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
