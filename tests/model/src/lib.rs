@@ -41,6 +41,12 @@
 //! a step; `steps`, what a step does; [`properties`], what must hold; [`runs`],
 //! what is checked; [`check`] and [`report`], how it is run and told.
 
+#![expect(
+    clippy::trivially_copy_pass_by_ref,
+    clippy::unused_self,
+    reason = "every step has one shape, whatever the size of what it looks at"
+)]
+
 pub mod action;
 pub mod check;
 pub mod environment;
