@@ -91,9 +91,9 @@ mod tests {
         assert_eq!(lease.tenure(Duration::ZERO, SECOND), Tenure::Over, "none yet");
         lease.grant(SECOND, SECOND);
         let almost = Duration::from_nanos(1);
-        assert_eq!(lease.tenure(2 * SECOND - almost, SECOND), Tenure::Valid);
+        assert_eq!(lease.tenure((2 * SECOND).saturating_sub(almost), SECOND), Tenure::Valid);
         assert_eq!(lease.tenure(2 * SECOND, SECOND), Tenure::Grace);
-        assert_eq!(lease.tenure(3 * SECOND - almost, SECOND), Tenure::Grace);
+        assert_eq!(lease.tenure((3 * SECOND).saturating_sub(almost), SECOND), Tenure::Grace);
         assert_eq!(lease.tenure(3 * SECOND, SECOND), Tenure::Over);
         assert_eq!(lease.tenure(2 * SECOND, Duration::ZERO), Tenure::Over, "no grace");
         lease.withdraw();
