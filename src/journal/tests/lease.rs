@@ -135,6 +135,16 @@ async fn grace_needs_an_outage() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_ended_is_no_outage() {
+    let bench = Bench::leased();
+    bench.polled().await.expect("a good poll");
+    bench.task.abort();
+    assert_eq!(bench.confirm().await, Confirmed::Current, "the lease is valid");
+    sleep(LEASE).await;
+    assert_eq!(bench.confirm().await, Confirmed::Unproven);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_grace_fails_closed_at_the_lapse() {
     let bench = Bench::of(Terms { outage_grace: Duration::ZERO, ..terms() }, poll(9));
     bench.polled().await.expect("a good poll");

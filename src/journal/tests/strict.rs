@@ -34,6 +34,17 @@ async fn a_thousand_strict_confirms_cost_at_most_two_polls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_who_ask_at_once_cost_one_poll() {
+    let bench = Bench::strict();
+    bench.polled().await.expect("a good poll");
+    settle().await;
+    let before = bench.polls();
+    assert_eq!(tokio::join!(bench.confirm(), bench.confirm()), (Confirmed::Current, Confirmed::Current));
+    settle().await;
+    assert_eq!(bench.polls(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn strict_knows_no_grace() {
     let bench = Bench::strict();
     bench.polled().await.expect("a good poll");
