@@ -205,6 +205,8 @@ impl<J: Journal, U: Uptime> Chores<J, U> {
 
     async fn sequence(&self) {
         match within(CHORE_DEADLINE, self.journal.sequence()).await {
+            // Another replica was faster, or nothing could be done: no reason to hurry.
+            Ok(0) => {}
             // The view learns the numbers from the next poll.
             Ok(_) => drop(self.shared.demand()),
             Err(error) => tracing::debug!(%error, "records of the journal were not numbered"),
