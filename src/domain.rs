@@ -19,7 +19,7 @@ pub use authenticator::{Answer, Authenticator, Presented};
 pub use clock::{SetClock, SystemClock};
 pub use error::{Error, InactiveReason, Subject, Violation};
 pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
-pub use journal::{EndedSubject, Poll, Record, Role};
+pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};
 pub use ports::{
     Clock, Cursor, Ending, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewToken, Position,
     Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,

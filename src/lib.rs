@@ -9,6 +9,7 @@ pub mod component;
 pub mod config;
 
 pub mod cache;
+pub mod journal;
 pub mod store;
 
 pub mod transport;
@@ -16,6 +17,7 @@ pub mod transport;
 pub mod app;
 pub mod cli;
 pub mod shutdown;
+pub mod telemetry;
 
 /// The contract, generated from `proto/tokenward/v1/`.
 pub mod proto {

@@ -48,7 +48,6 @@ mod triggers;
 mod user_key;
 mod users;
 
-pub use journal::MissingTriggers;
 pub use migrate::{MigrationState, MigrationStatus, SchemaError};
 
 /// The tokens and users in a database. Clones share its connections.

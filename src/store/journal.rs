@@ -17,7 +17,9 @@ use super::{
     rows, time, triggers, user_key,
     user_key::UserKey,
 };
-use crate::domain::{Digest, EndedSubject, Error, Poll, Position, Record, Role, Secret, Token, TokenPrefix, UserId};
+use crate::domain::{
+    Digest, Ended, Error, Journal, Poll, Position, Record, Role, Secret, Token, TokenId, TokenPrefix, Triggers, UserId,
+};
 
 mod statements;
 
@@ -34,106 +36,54 @@ const PURGE_BATCH: u64 = 1_000;
 /// Where a poll's row has its record, after the position, the floor, the time and the role.
 const RECORD_AT: usize = 6;
 
-/// Why the triggers that write the journal cannot be relied on.
-#[derive(Debug, thiserror::Error)]
-pub enum MissingTriggers {
-    /// Some are not there, are disabled, or were made for another configuration.
-    #[error(
-        "the database lacks or has disabled {}: changes by other programs go unseen; run `tokenward migrate up`",
-        .names.join(", ")
-    )]
-    Missing {
-        /// Their names.
-        names: Vec<String>,
-    },
-    /// The catalog could not be read.
-    #[error("the database's triggers could not be looked for")]
-    Unknown(#[source] Error),
-}
-
 // === impl Database ===
 
 impl Database {
-    /// One look at the journal, in one statement: what is numbered above `after`, and what has no number
-    /// yet; all that the journal holds without `after`, or when its epoch has ended.
-    ///
-    /// Whoever derives a time limit from it takes the time before the call: it may take
-    /// a second attempt within the call.
+    /// Stores and deletes a token in one transaction, so that nobody ever sees it; a trigger
+    /// writes the record of the token given, which must come back in a poll. `None` where there is
+    /// no user, and so no token to lose.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     ///
     /// # Cancel safety
-    /// Dropping the future loses only the answer.
-    pub async fn poll(&self, after: Option<Position>) -> Result<Poll, Error> {
-        let known = after.map_or(0, |position| position.seq);
-        let poll = look(&self.0, known).await?;
-        match after {
-            Some(after) if after.epoch != poll.position.epoch && known > 0 && poll.role == Role::Primary => {
-                Ok(look(&self.0, 0).await?)
-            }
-            Some(_) | None => Ok(poll),
-        }
+    /// Once polled, it runs to its end whether or not the future is dropped.
+    pub async fn canary(&self) -> Result<Option<TokenId>, Error> {
+        self.write(async move |inner| repeat(|| canary(&inner)).await).await
     }
 
-    /// Numbers the records that have no number, at most 10,000 of them; gives how many.
-    /// Replicas may do so at once.
+    /// Ends the epoch, and with it every fact that any cache holds; gives the place that the
+    /// new one begins at.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves all of them numbered or none.
-    pub async fn sequence(&self) -> Result<u64, Error> {
-        let (count, _) = repeat(|| number(&self.0, &self.0.journal)).await?;
-        Ok(count)
-    }
-
-    /// Forgets all but the last `keep` numbered records, and has every fact proved again
-    /// that is as old as what is forgotten; gives how many were forgotten.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves some of the purge for the next call.
-    pub async fn purge_journal(&self, keep: u64) -> Result<u64, Error> {
-        Ok(purge(&self.0, i64::try_from(keep).unwrap_or(i64::MAX)).await?)
-    }
-
-    /// Looks in the catalog for every trigger that writes the journal.
-    ///
-    /// # Errors
-    /// [`MissingTriggers`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses only the answer.
-    pub async fn triggers_intact(&self) -> Result<(), MissingTriggers> {
-        let names = missing(&self.0).await.map_err(|error| MissingTriggers::Unknown(error.into()))?;
-        if names.is_empty() { Ok(()) } else { Err(MissingTriggers::Missing { names }) }
-    }
-
-    /// Stores and deletes a token in one transaction, so that nobody ever sees it; a trigger writes the record
-    /// of the digest given, which must come back in a poll. `None` where there is no user, and so no token to lose.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves the record or nothing.
-    pub async fn canary(&self) -> Result<Option<Digest>, Error> {
-        Ok(repeat(|| canary(&self.0)).await?)
-    }
-
-    /// Ends the epoch, and with it every fact that any cache holds; gives the place that the new one begins at.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves the old epoch or a new one.
+    /// As [`Self::canary`].
     pub async fn new_epoch(&self) -> Result<Position, Error> {
-        Ok(repeat(|| new_epoch(&self.0)).await?)
+        self.write(async move |inner| repeat(|| new_epoch(&inner)).await).await
+    }
+}
+
+/// Each call runs to its end in a task of its own. Callers give up sooner than the pools
+/// do, and a pool has to see a connection that does not answer in order to replace it.
+impl Journal for Database {
+    async fn poll(&self, after: Option<Position>) -> Result<Poll, Error> {
+        self.write(async move |inner| poll(&inner, after).await).await
+    }
+
+    /// At most 10,000 of them.
+    async fn sequence(&self) -> Result<u64, Error> {
+        self.write(async move |inner| Ok(repeat(|| number(&inner, &inner.journal)).await?.0)).await
+    }
+
+    async fn purge(&self, keep: u64) -> Result<u64, Error> {
+        let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+        self.write(async move |inner| purge(&inner, keep).await).await
+    }
+
+    async fn intact(&self) -> Result<Triggers, Error> {
+        self.write(async move |inner| intact(&inner).await).await
     }
 }
 
@@ -183,6 +133,13 @@ async fn note(
 
 // === the look ===
 
+/// A second look where the first one asked for what came after a place in an epoch that has ended.
+async fn poll(inner: &Inner, after: Option<Position>) -> Result<Poll, StoreError> {
+    let poll = look(inner, after.map_or(0, |position| position.seq)).await?;
+    let is_current = after.is_none_or(|after| after.epoch == poll.position.epoch);
+    if is_current || poll.role == Role::Replica { Ok(poll) } else { look(inner, 0).await }
+}
+
 async fn look(inner: &Inner, known: u64) -> Result<Poll, StoreError> {
     let known = i64::try_from(known).unwrap_or(i64::MAX);
     let found = inner.probe.rows(&inner.journal_statements.poll, vec![known.into()]).await?;
@@ -204,7 +161,7 @@ async fn look(inner: &Inner, known: u64) -> Result<Poll, StoreError> {
 
 fn records(inner: &Inner, found: &[QueryResult], position: Position) -> Result<Vec<Record>, StoreError> {
     if found.len() > MAX_POLLED {
-        let everything = |seq| Record { seq, subject: EndedSubject::Everything };
+        let everything = |seq| Record { seq, ended: Ended::Everything };
         return Ok(vec![everything(Some(position.seq)), everything(None)]);
     }
     found.iter().filter_map(|row| record(inner, row).transpose()).collect()
@@ -217,18 +174,18 @@ fn record(inner: &Inner, row: &QueryResult) -> Result<Option<Record>, StoreError
     }
     let seq: Option<i64> = row.try_get_by_index(RECORD_AT + 1)?;
     let (digest, user) = (row.try_get_by_index(RECORD_AT + 2)?, row.try_get_by_index(RECORD_AT + 3)?);
-    Ok(Some(Record { seq: seq.map(rows::place).transpose()?, subject: subject(inner, digest, user) }))
+    Ok(Some(Record { seq: seq.map(rows::place).transpose()?, ended: ended(inner, digest, user) }))
 }
 
-fn subject(inner: &Inner, digest: Option<String>, user: Option<String>) -> EndedSubject {
-    let token = |text: String| Digest::from_hex(&text).ok().map(EndedSubject::Token);
+fn ended(inner: &Inner, digest: Option<String>, user: Option<String>) -> Ended {
+    let token = |text: String| Digest::from_hex(&text).ok().map(|digest| Ended::Token(digest.token_id()));
     let owner = |text: String| -> Option<UserId> { user_key::read(&text, inner.schema.user.id_type).ok() };
-    let subject = match (digest, user) {
+    let ended = match (digest, user) {
         (Some(digest), None) => token(digest),
-        (None, Some(user)) => owner(user).map(EndedSubject::User),
+        (None, Some(user)) => owner(user).map(Ended::User),
         (None, None) | (Some(_), Some(_)) => None,
     };
-    subject.unwrap_or(EndedSubject::Everything)
+    ended.unwrap_or(Ended::Everything)
 }
 
 // === the sequencer ===
@@ -285,17 +242,18 @@ async fn next_batch(inner: &Inner) -> Result<Option<u64>, StoreError> {
     Ok((lowest <= floor).then(|| floor.min(lowest + PURGE_BATCH - 1)))
 }
 
-async fn missing(inner: &Inner) -> Result<Vec<String>, StoreError> {
+/// On the connection of the polls, which do not wait for what holds the other one.
+async fn intact(inner: &Inner) -> Result<Triggers, StoreError> {
     let wanted = triggers::triggers(inner.dialect, &inner.schema, "");
-    let found = inner.journal.rows(&wanted.catalog, vec![]).await?;
-    let found: Result<Vec<_>, StoreError> = found
-        .iter()
-        .map(|row| Ok(Installed { name: row.try_get_by_index(0)?, table: row.try_get_by_index(1)? }))
-        .collect();
-    Ok(wanted.missing(&found?))
+    let found = inner.probe.rows(&wanted.catalog, vec![]).await?;
+    let read = |row: &QueryResult| -> Result<Installed, StoreError> {
+        Ok(Installed { name: row.try_get_by_index(0)?, table: row.try_get_by_index(1)? })
+    };
+    let missing = wanted.missing(&found.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+    Ok(if missing.is_empty() { Triggers::Enabled } else { Triggers::Missing(missing.join(", ")) })
 }
 
-async fn canary(inner: &Inner) -> Result<Option<Digest>, StoreError> {
+async fn canary(inner: &Inner) -> Result<Option<TokenId>, StoreError> {
     let token = Token::of(&TokenPrefix::default(), &Secret::random());
     let digest = token.digest();
     let transaction = inner.journal.begin().await?;
@@ -306,7 +264,7 @@ async fn canary(inner: &Inner) -> Result<Option<Digest>, StoreError> {
     }
     transaction.execute(&inner.statements.token_delete, vec![digest.to_hex().into()]).await?;
     transaction.commit().await?;
-    Ok(Some(digest))
+    Ok(Some(digest.token_id()))
 }
 
 async fn new_epoch(inner: &Inner) -> Result<Position, StoreError> {

@@ -5,7 +5,11 @@
 //! count against the pool; a peer that never answers keeps them for ever. So whenever a
 //! connection was lost or did not answer in time, the whole `sqlx` pool is *replaced*:
 //! the old one is closed, which makes it close what comes back instead of pinging it,
-//! and the next caller connects anew. [`Pool::permits`] bounds the connections in use,
+//! and the next caller connects anew. Where no connection could be *had*, that is done only
+//! when the pool has been of no use for a while: it may be full of such pings, but where
+//! connecting is merely slow its other connections are sound.
+//!
+//! [`Pool::permits`] bounds the connections in use,
 //! whichever pool they are of, and tells waiting for a free connection (load, which
 //! replaces nothing) from waiting for the server.
 //!
@@ -15,7 +19,10 @@
 use std::{
     mem,
     pin::pin,
-    sync::{PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +41,9 @@ use super::{
     error::{self, Connection, StoreError},
 };
 
+/// Age at which a pool is replaced when it has no connection to give, whatever it answers:
+/// some of its connections may be stuck.
+const RENEWAL: Duration = Duration::from_secs(10);
 /// How long a replaced pool is given to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -53,6 +63,9 @@ pub(super) struct Pool {
 struct Generation {
     number: u64,
     connection: DatabaseConnection,
+    born: Instant,
+    /// When it last gave an answer, in milliseconds after `born`.
+    answered: Arc<AtomicU64>,
 }
 
 /// The right to use one connection.
@@ -76,7 +89,7 @@ impl Pool {
     pub(super) fn new(connector: Connector, limits: Limits) -> Self {
         let connections = limits.connections as usize;
         Self {
-            current: RwLock::new(Generation { number: 0, connection: connector.pool(limits) }),
+            current: RwLock::new(Generation::new(0, connector.pool(limits))),
             permits: Semaphore::new(connections),
             turns: Semaphore::new(if connector.dialect() == Dialect::Sqlite { 1 } else { connections }),
             connector,
@@ -156,7 +169,7 @@ impl Pool {
         if current.number != number {
             return;
         }
-        let next = Generation { number: number + 1, connection: self.connector.pool(self.limits) };
+        let next = Generation::new(number + 1, self.connector.pool(self.limits));
         let old = mem::replace(&mut *current, next);
         drop(current);
         tracing::debug!(target = self.connector.target(), "the database's connections are replaced");
@@ -207,26 +220,52 @@ impl Lease<'_> {
         let outcome = timeout_at(deadline, work.as_mut())
             .await
             .map_or(Err(StoreError::TimedOut), |done| done.map_err(StoreError::Database));
-        if let Err(error) = &outcome
-            && is_suspect(error)
-        {
-            self.pool.replace(self.generation.number);
+        match &outcome {
+            Ok(_) => self.generation.note_answer(),
+            Err(error) if self.is_doubtful(error) => self.pool.replace(self.generation.number),
+            Err(_) => {}
         }
         outcome
     }
+
+    /// Whether an error casts doubt on the pool's connections.
+    fn is_doubtful(&self, error: &StoreError) -> bool {
+        match error {
+            StoreError::TimedOut => true,
+            StoreError::Database(error) => match error::connection(error) {
+                Connection::Sound => false,
+                Connection::Lost => true,
+                Connection::Unreachable => {
+                    self.generation.is_stale(self.pool.limits.acquire + self.pool.limits.statement)
+                }
+            },
+            StoreError::PoolExhausted
+            | StoreError::Shed
+            | StoreError::Row(_)
+            | StoreError::Conflict
+            | StoreError::Task(_)
+            | StoreError::Answer(_) => false,
+        }
+    }
 }
 
-/// Whether an error casts doubt on the pool's connections.
-fn is_suspect(error: &StoreError) -> bool {
-    match error {
-        StoreError::TimedOut => true,
-        StoreError::Database(error) => error::connection(error) != Connection::Sound,
-        StoreError::PoolExhausted
-        | StoreError::Shed
-        | StoreError::Row(_)
-        | StoreError::Conflict
-        | StoreError::Task(_)
-        | StoreError::Answer(_) => false,
+// === impl Generation ===
+
+impl Generation {
+    fn new(number: u64, connection: DatabaseConnection) -> Self {
+        Self { number, connection, born: Instant::now(), answered: Arc::default() }
+    }
+
+    fn note_answer(&self) {
+        let age = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.answered.store(age, Ordering::Relaxed);
+    }
+
+    /// Whether it has given no answer for so long, or is old.
+    fn is_stale(&self, silence: Duration) -> bool {
+        let age = self.born.elapsed();
+        let answered = Duration::from_millis(self.answered.load(Ordering::Relaxed));
+        age >= RENEWAL || age.saturating_sub(answered) >= silence
     }
 }
 

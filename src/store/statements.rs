@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{config::SchemaPreset, domain::Cursor};
 
-/// Columns of [`Names::record`] and [`DETAIL_RECORD`] in their order; see `rows.rs`.
+/// Columns of [`Names::record`] and [`Names::detail_record`] in their order; see `rows.rs`.
 pub(super) const RECORD_COLUMNS: usize = 10;
 
 /// SQL text, ready to run.

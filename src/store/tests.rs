@@ -154,6 +154,7 @@ async fn the_journal_holds_on_postgres() {
         World::native,
         [
             journal_cases::writers_without_rights_on_the_journal_or_that_replicate_are_noted,
+            journal_cases::an_update_of_every_row_after_one_of_one_row_is_not_slow,
             journal_cases::truncation_and_large_statements_are_noted_as_everything,
             sequence_cases::numbers_follow_the_order_of_commits_and_wait_for_nobody,
             sequence_cases::a_disabled_trigger_is_named,

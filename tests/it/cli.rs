@@ -92,9 +92,11 @@ async fn a_token_is_issued_authenticated_listed_and_revoked() {
     let (secret, id) = (text(&issued, "secret").to_owned(), text(&issued, "token_id").to_owned());
     assert!(shell.stack.client().authenticate(&secret).await.active);
 
-    // With and without the new line that `echo` and `<<<` add.
-    for input in [secret.clone(), format!("{secret}\n")] {
-        let answer = shell.json(&["token", "authenticate", "-"], &input).await;
+    // With and without the new line that `echo` and `<<<` add, and the dash that says where it comes from.
+    for (args, input) in
+        [(&["token", "authenticate", "-"][..], secret.clone()), (&["token", "authenticate"], format!("{secret}\n"))]
+    {
+        let answer = shell.json(args, &input).await;
         assert!(flag(&answer, "active"), "{answer}");
         assert_eq!((text(&answer, "user_id"), text(&answer, "display_name")), ("alice", "laptop"));
     }
@@ -106,7 +108,7 @@ async fn a_token_is_issued_authenticated_listed_and_revoked() {
     assert_eq!(text(&listed, "token_id"), id);
     assert!(!listed.to_string().contains(&secret));
 
-    let revoked = shell.json(&["token", "revoke", "-"], &secret).await;
+    let revoked = shell.json(&["token", "revoke", "-", "--reason", "signed-out"], &secret).await;
     assert!(flag(&revoked, "revoked"), "{revoked}");
     let settings = vec![setting("TOKENWARD_ADDRESS", shell.stack.server.url())];
     let answer = run(shell.stack.server.dir(), &settings, &["token", "authenticate", "-", "--json"], &secret).await;
@@ -186,7 +188,7 @@ async fn it_serves_with_no_configuration_at_all() {
     assert!(server.client().authenticate(&issued.secret).await.active);
     assert!(server.dir().join("tokenward.db").exists(), "the database is a file in the working directory");
     let said = server.output();
-    assert!(said.contains("tokenward token issue"), "it says what to try next: {said}");
+    assert!(said.contains("token issue --user"), "it says what to try next: {said}");
     assert!(!said.contains(&issued.secret));
 }
 

@@ -44,7 +44,7 @@ async fn refused<T: fmt::Debug>(what: &str, call: impl Future<Output = Result<T,
         Err(status) => status,
         Ok(answer) => panic!("{what}: answered after {took:?} with {answer:?}"),
     };
-    report(&format!("  {what}: {} in {took:?}", status.code()));
+    report(&format!("  {what}: {:?} in {took:?}", status.code()));
     let refusal = Refusal::of(&status);
     assert_eq!(refusal.kind(), (tonic::Code::Unavailable, "STORE_UNAVAILABLE"), "{what}");
     assert!(took < BOUNDED, "{what}: took {took:?}, at most {BOUNDED:?}");
@@ -62,7 +62,10 @@ async fn warm(client: &Client, secret: &str) {
 
 /// Waits until a name is SERVING or not, and says how long that took.
 async fn becomes(client: &Client, name: &str, serves: Serves, deadline: Duration) {
-    let what = format!("{name} is {serves:?}");
+    let what = match serves {
+        Serves::Yes => format!("{name} is SERVING"),
+        Serves::No => format!("{name} is NOT_SERVING"),
+    };
     let reached = async || (client.serving(name).await == (serves == Serves::Yes)).then_some(());
     let ((), took) = within(&what, deadline, reached).await;
     report(&format!("  {what} after {took:?}"));

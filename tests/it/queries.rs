@@ -17,7 +17,8 @@ use crate::harness::{
 
 /// A deadline of commands that a build without optimisation on a busy machine keeps: what is
 /// counted here is not time.
-const PATIENT: [(&str, &str); 1] = [("TOKENWARD_REDIS__COMMAND_TIMEOUT", "2s")];
+const PATIENT: [(&str, &str); 2] =
+    [("TOKENWARD_REDIS__COMMAND_TIMEOUT", "2s"), ("TOKENWARD_DATABASE__ACQUIRE_TIMEOUT", "5s")];
 /// Tokens that are issued at once: fewer than the pool has connections.
 const AT_ONCE: usize = 8;
 

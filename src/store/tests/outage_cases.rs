@@ -25,11 +25,15 @@ use crate::{
     store::{Database, OpenError},
 };
 
-const ACQUIRE: Duration = Duration::from_millis(250);
+/// Above what connecting takes on a machine that is busy with other tests.
+const ACQUIRE: Duration = Duration::from_millis(750);
 const STATEMENT: Duration = Duration::from_millis(500);
-/// What a call may take, and what a busy machine may add.
-const BOUND: Duration = Duration::from_millis(250 + 500 + 400);
-const RECOVERY: Duration = Duration::from_secs(2);
+/// What a busy machine may add.
+const SLACK: Duration = Duration::from_millis(500);
+/// What a call may take: acquire and statement timeout.
+const BOUND: Duration = Duration::from_millis(750 + 500 + 500);
+/// Silence that makes a pool suspect, then one more wait for it, then a connection.
+const RECOVERY: Duration = Duration::from_millis(2 * (750 + 500) + 1000);
 
 pub(super) async fn ping_does_not_wait_for_the_pool(world: World) {
     let store = quick(&world, |config| config.database.max_connections = 2).await;
@@ -53,7 +57,7 @@ pub(super) async fn ping_does_not_wait_for_the_pool(world: World) {
 pub(super) async fn restart_hang_and_black_hole(mut server: Server) {
     let world = World::native(&server).await;
     let store = quick(&world, |_| {}).await;
-    a_restart_costs_no_look_up(&mut server, &store).await;
+    a_restart_costs_no_look_up(&mut server, &world.store).await;
     a_dead_server_costs_a_bounded_wait(&mut server, &world, &store).await;
     a_hung_server_costs_a_bounded_wait(&server, &store).await;
     a_black_hole_does_not_exhaust_the_pool(&server, &world).await;
@@ -75,7 +79,9 @@ async fn a_restart_costs_no_look_up(server: &mut Server, store: &Database) {
 async fn a_dead_server_costs_a_bounded_wait(server: &mut Server, world: &World, store: &Database) {
     server.crash();
     fails_in_time(store).await;
-    let refused = Database::open(&world.config).await.err().expect("nobody listens");
+    let mut config = world.config.clone();
+    config.database.acquire_timeout = ACQUIRE;
+    let refused = Database::open(&config).await.err().expect("nobody listens");
     assert!(matches!(refused, OpenError::Connect { .. }));
     let shown = format!("{refused} {refused:?}");
     assert!(shown.contains("database.url") && !shown.contains("swordfish"), "{shown}");
@@ -110,6 +116,14 @@ async fn a_black_hole_does_not_exhaust_the_pool(server: &Server, world: &World) 
             assert_eq!(find_token(&store, record.digest).await, record);
         }
     }
+    // Callers that give up before any limit of ours leave their connections in the dark.
+    use_whole_pool(&store).await;
+    relay.swallow();
+    for _ in 0..20 {
+        let hasty = tokio::time::timeout(Duration::from_millis(5), store.find(record.digest, Freshness::Any));
+        assert!(hasty.await.is_err(), "nobody answers");
+    }
+    recovers(&store).await;
 }
 
 /// What waits for a lock is ended by the server; the pool keeps its connections.
@@ -144,11 +158,11 @@ async fn use_whole_pool(store: &Database) {
     let finds = (0..40).map(|_| {
         tokio::spawn({
             let store = store.clone();
-            async move { find(&store, token("x").digest).await }
+            async move { store.find(token("x").digest, Freshness::Any).await.is_ok() }
         })
     });
     for find in finds.collect::<Vec<_>>() {
-        find.await.expect("an answer");
+        find.await.expect("no panic");
     }
 }
 
@@ -175,18 +189,17 @@ async fn fails_in_time(store: &Database) {
     assert!(begun.elapsed() < BOUND);
     let begun = Instant::now();
     assert!(store.ping().await.is_err());
-    assert!(begun.elapsed() < STATEMENT + Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < STATEMENT + SLACK, "{:?}", begun.elapsed());
 }
 
 async fn recovers(store: &Database) {
     let begun = Instant::now();
-    while store.find(token("ada").digest, Freshness::Any).await.is_err() {
+    while store.find(token("ada").digest, Freshness::Any).await.is_err()
+        || store.ping().await.is_err()
+        || store.insert(token("ada")).await.is_err()
+    {
         assert!(begun.elapsed() < RECOVERY, "{:?}", begun.elapsed());
     }
-    while store.ping().await.is_err() {
-        assert!(begun.elapsed() < RECOVERY, "{:?}", begun.elapsed());
-    }
-    issue(store, token("ada")).await;
 }
 
 /// Forwards a Unix socket, and can swallow what its connections say.

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     config::SchemaPreset,
-    domain::{Digest, EndedSubject, Error, Found, Freshness, Position, Role, TokenStore as _},
-    store::{Database, MissingTriggers},
+    domain::{Digest, Ended, Error, Found, Freshness, Journal as _, Position, Role, TokenStore as _, Triggers},
+    store::Database,
 };
 
 pub(super) async fn numbers_follow_the_order_of_commits_and_wait_for_nobody(world: World) {
@@ -85,7 +85,7 @@ pub(super) async fn records_that_cannot_be_read_stand_for_everything(world: Worl
         [("digest", "'nonsense'"), ("digest, user_id", "'a', 'b'"), ("user_id", "''"), ("seq", "NULL")]
     {
         let note = format!("INSERT INTO tokenward_journal ({columns}) VALUES ({values})");
-        assert_eq!(noted(&world, &note).await, [EndedSubject::Everything], "{note}");
+        assert_eq!(noted(&world, &note).await, [Ended::Everything], "{note}");
     }
 }
 
@@ -94,29 +94,29 @@ pub(super) async fn a_purge_raises_the_floor_and_keeps_what_is_above_it(world: W
     world.sql(&many).await;
     let end = settled(&world.store).await;
     world.sql("INSERT INTO tokenward_journal (user_id) VALUES ('pending')").await;
-    assert_eq!(world.store.purge_journal(65_536).await.expect("purged"), 0);
+    assert_eq!(world.store.purge(65_536).await.expect("purged"), 0);
     assert_eq!(world.store.poll(None).await.expect("a look").floor, 0);
 
-    assert_eq!(world.store.purge_journal(100).await.expect("purged"), 1_400, "in two batches");
+    assert_eq!(world.store.purge(100).await.expect("purged"), 1_400, "in two batches");
     let poll = world.store.poll(None).await.expect("a look");
     assert_eq!((poll.floor, poll.records.len()), (end.seq - 100, 101));
     let pending = poll.records.iter().filter(|record| record.seq.is_none()).count();
     let lowest = poll.records.iter().filter_map(|record| record.seq).min();
     assert_eq!((pending, lowest), (1, Some(end.seq - 99)));
 
-    assert_eq!(world.store.purge_journal(200).await.expect("purged"), 0);
+    assert_eq!(world.store.purge(200).await.expect("purged"), 0);
     assert_eq!(world.store.poll(None).await.expect("a look").floor, end.seq - 100, "it never sinks");
 }
 
 pub(super) async fn triggers_that_are_gone_are_named_and_migrate_up_brings_them_back(world: World) {
     users_and_tokens(&world).await;
-    world.store.triggers_intact().await.expect("all of them");
+    assert_eq!(missing(&world.store).await, [""; 0]);
     drop_triggers(&world).await;
     let count = if world.kind == Kind::Postgres { 6 } else { 4 };
     assert_eq!(missing(&world.store).await.len(), count);
     assert_eq!(noted(&world, &format!("DELETE FROM tokenward_token WHERE {}", is(1))).await, []);
     assert_eq!(world.store.migrate_up().await.expect("up"), ["triggers of the journal"]);
-    world.store.triggers_intact().await.expect("all of them");
+    assert_eq!(missing(&world.store).await, [""; 0]);
     assert_eq!(noted(&world, &format!("DELETE FROM tokenward_token WHERE {}", is(2))).await, tokens([2]));
     assert_eq!(world.store.migrate_up().await.expect("nothing to do"), [""; 0]);
 
@@ -130,13 +130,13 @@ pub(super) async fn a_disabled_trigger_is_named(world: World) {
         world.sql(&format!("ALTER TABLE {table} {state}")).await;
         assert_eq!(missing(&world.store).await.len(), 3, "{table}");
         assert_eq!(world.store.migrate_up().await.expect("up"), ["triggers of the journal"]);
-        world.store.triggers_intact().await.expect("all of them");
+        assert_eq!(missing(&world.store).await, [""; 0]);
     }
 }
 
 pub(super) async fn triggers_for_another_configuration_are_named_and_replaced(world: World) {
     let store = django(&world, "integer", "7").await;
-    store.triggers_intact().await.expect("all of them");
+    assert_eq!(missing(&store).await, [""; 0]);
     let other = world
         .reopen(|config| {
             config.database.schema = SchemaPreset::Knox;
@@ -145,7 +145,7 @@ pub(super) async fn triggers_for_another_configuration_are_named_and_replaced(wo
         .await;
     assert!(!missing(&other).await.is_empty());
     assert_eq!(other.migrate_up().await.expect("up"), ["triggers of the journal"]);
-    other.triggers_intact().await.expect("all of them");
+    assert_eq!(missing(&other).await, [""; 0]);
     let before = settled(&other).await;
     world.sql("UPDATE auth_user SET email = 'x'; UPDATE auth_user SET password = 'x'").await;
     assert_eq!(settled(&other).await.seq, before.seq + 1, "once, by the new triggers");
@@ -159,7 +159,7 @@ pub(super) async fn the_canary_comes_back_and_leaves_nothing_behind(world: World
     drop_triggers(&world).await;
     let lost = world.store.canary().await.expect("released").expect("there is a user");
     let poll = world.store.poll(None).await.expect("a look");
-    assert!(!poll.records.iter().any(|record| record.subject == EndedSubject::Token(lost)), "{poll:?}");
+    assert!(!poll.records.iter().any(|record| record.ended == Ended::Token(lost)), "{poll:?}");
 }
 
 pub(super) async fn the_canary_flies_in_django_s_tables(world: World) {
@@ -234,21 +234,20 @@ async fn eventually<T>(probe: impl AsyncFn() -> Option<T>) -> T {
 async fn comes_back(store: &Database) {
     let before = settled(store).await;
     let digest = store.canary().await.expect("released").expect("there is a user");
-    assert_eq!(subjects(store, before).await, [(None, EndedSubject::Token(digest))]);
+    assert_eq!(subjects(store, before).await, [(None, Ended::Token(digest))]);
 }
 
 /// Numbers and subjects after a place, numbered ones first.
-async fn subjects(store: &Database, after: Position) -> Vec<(Option<u64>, EndedSubject)> {
+async fn subjects(store: &Database, after: Position) -> Vec<(Option<u64>, Ended)> {
     let poll = store.poll(Some(after)).await.expect("a look");
-    let mut records: Vec<_> = poll.records.into_iter().map(|record| (record.seq, record.subject)).collect();
+    let mut records: Vec<_> = poll.records.into_iter().map(|record| (record.seq, record.ended)).collect();
     records.sort_by_key(|(seq, _)| seq.unwrap_or(u64::MAX));
     records
 }
 
 async fn missing(store: &Database) -> Vec<String> {
-    match store.triggers_intact().await {
-        Ok(()) => vec![],
-        Err(MissingTriggers::Missing { names }) => names,
-        Err(MissingTriggers::Unknown(error)) => panic!("{error}"),
+    match store.intact().await.expect("an answer") {
+        Triggers::Enabled => vec![],
+        Triggers::Missing(names) => names.split(", ").map(str::to_owned).collect(),
     }
 }

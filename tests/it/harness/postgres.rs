@@ -76,6 +76,11 @@ impl Postgres {
         sql::execute(&self.url("postgres", "tokenward"), statement).await.expect("the administrator's SQL is right");
     }
 
+    /// Runs statements as the service's role, which then owns what they make.
+    pub(crate) async fn execute_as_owner(&self, statements: &str) {
+        sql::execute(&self.url("tokenward", "tokenward"), statements).await.expect("the owner's SQL is right");
+    }
+
     /// How many bytes of log there are: a place for [`Self::statements_since`].
     pub(crate) fn log_position(&self) -> usize {
         self.process.stderr().len()

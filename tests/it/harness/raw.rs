@@ -55,7 +55,8 @@ impl<'a> Call<'a> {
         }
         let request = request.body(()).expect("a test's headers are well-formed");
         let (response, mut body) = client.send_request(request, false)?;
-        body.send_data(framed(&self.message), true)?;
+        // A server that has answered already takes no body.
+        let _ = body.send_data(framed(&self.message), true);
         Ok(response)
     }
 }
