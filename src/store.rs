@@ -4,6 +4,8 @@
 //! MySQL or MariaDB. There is one code path: `schema.rs` says which tables and columns,
 //! `dialect.rs` what a database spells its own way, `statements.rs` puts both into
 //! SQL once, and the files named after what they do run it. It knows nothing of caches.
+//! What ends a token, whoever ends it, leaves a record in a journal: `triggers.rs` has it
+//! written, `journal.rs` numbered, read and kept short.
 //!
 //! Every call ends within a bound whatever the database does: see `pool.rs`.
 

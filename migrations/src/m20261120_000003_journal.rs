@@ -13,7 +13,7 @@
 //!   With the binary log on, also `log_bin_trust_function_creators = 1` or `SUPER`.
 //! - SQLite: to write the file.
 //!
-//! Who serves needs, beside the rights on the tables that it writes anyway, `SELECT`,
+//! Who serves needs, beside the rights to read and write the other tables, `SELECT`,
 //! `INSERT`, `UPDATE` and `DELETE` on the journal, `SELECT` and `UPDATE` on the clock,
 //! `INSERT` and `DELETE` on the token table for the canary, and on MySQL and MariaDB `TRIGGER` on
 //! both tables, without which the catalog hides the triggers.

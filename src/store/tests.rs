@@ -160,6 +160,7 @@ async fn the_journal_holds_on_postgres() {
             sequence_cases::a_disabled_trigger_is_named,
         ]
     );
+    run!(&server, World::empty, [sequence_cases::the_rights_stated_are_enough]);
     the_journal_holds(&server).await;
 }
 
@@ -174,6 +175,7 @@ async fn the_journal_holds_on_mariadb() {
             sequence_cases::a_read_only_server_is_no_primary,
         ]
     );
+    run!(&server, World::empty, [sequence_cases::the_rights_stated_are_enough]);
     the_journal_holds(&server).await;
 }
 

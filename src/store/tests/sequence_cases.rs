@@ -182,6 +182,52 @@ pub(super) async fn a_new_epoch_shows_in_reads_and_polls(world: World) {
     assert_eq!(reading.position, new);
 }
 
+pub(super) async fn the_rights_stated_are_enough(world: World) {
+    let our_own = ["tokenward_token", "tokenward_user", "tokenward_token_detail", "tokenward_issue_request"];
+    world
+        .sql(match world.kind {
+            Kind::Postgres => "CREATE ROLE owner LOGIN; CREATE ROLE service LOGIN",
+            Kind::Sqlite | Kind::Mariadb => "CREATE USER owner@localhost; CREATE USER service@localhost",
+        })
+        .await;
+    let grant = |rights: &str, on: &str, to: &str| match world.kind {
+        Kind::Postgres => format!("GRANT {rights} ON {on} TO {to}"),
+        Kind::Sqlite | Kind::Mariadb => format!("GRANT {rights} ON {on} TO {to}@localhost"),
+    };
+    match world.kind {
+        Kind::Postgres => world.sql(&grant("CREATE, USAGE", "SCHEMA public", "owner")).await,
+        Kind::Sqlite | Kind::Mariadb => {
+            let rights = "CREATE, DROP, INDEX, REFERENCES, SELECT, INSERT, DELETE, TRIGGER";
+            world.sql(&grant(rights, "*", "owner")).await;
+        }
+    }
+    signed_in(&world, "owner").await.migrate_up().await.expect("up");
+    for table in our_own {
+        world.sql(&grant("SELECT, INSERT, UPDATE, DELETE", table, "service")).await;
+    }
+    world.sql(&grant("SELECT, INSERT, UPDATE, DELETE", "tokenward_journal", "service")).await;
+    world.sql(&grant("SELECT, UPDATE", "tokenward_clock", "service")).await;
+    if world.kind == Kind::Mariadb {
+        world.sql(&grant("TRIGGER", our_own[0], "service")).await;
+        world.sql(&grant("TRIGGER", our_own[1], "service")).await;
+    }
+
+    let service = signed_in(&world, "service").await;
+    assert_eq!(missing(&service).await, [""; 0]);
+    let record = issue(&service, token("ada")).await;
+    comes_back(&service).await;
+    let target = crate::domain::Target::Digest(record.digest);
+    service.revoke(target, super::world::ending()).await.expect("revoked");
+    assert!(service.purge(0).await.expect("purged") > 0);
+    service.new_epoch().await.expect("a new epoch");
+}
+
+async fn signed_in(world: &World, name: &str) -> Database {
+    let url = world.config.database.url.expose();
+    let url = url.replace("tokenward:swordfish@", &format!("{name}@")).replace("root@", &format!("{name}@"));
+    world.reopen(|config| config.database.url = crate::config::SecretText::new(url)).await
+}
+
 pub(super) async fn a_read_only_server_is_no_primary(world: World) {
     issue(&world.store, token("ada")).await;
     world.sql("SET GLOBAL read_only = 1").await;
