@@ -35,6 +35,7 @@ mod dialect;
 mod error;
 mod find;
 mod issue;
+mod journal;
 mod migrate;
 mod pool;
 mod read;
@@ -43,6 +44,7 @@ mod rows;
 mod schema;
 mod statements;
 mod time;
+mod triggers;
 mod user_key;
 mod users;
 
@@ -60,6 +62,9 @@ struct Inner {
     pool: Pool,
     /// A connection of its own, so that a busy pool does not look like a lost database.
     probe: Pool,
+    /// Another, for what keeps the journal in order and may wait for locks.
+    journal: Pool,
+    journal_statements: journal::Statements,
     /// Look-ups under way or waiting for a connection.
     lookups: Semaphore,
     limits: Limits,
@@ -124,6 +129,8 @@ impl Database {
             statements: Statements::new(dialect, &schema),
             pool: Pool::new(connector.clone(), limits),
             probe: Pool::new(connector.clone(), probe_limits(limits)),
+            journal: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
+            journal_statements: journal::Statements::new(dialect, &schema),
             lookups: Semaphore::new(config.database.max_concurrent_lookups as usize),
             limits,
             limit_per_user: config.tokens.limit_per_user,
@@ -169,7 +176,7 @@ impl Database {
 
     /// Closes every connection, within 10 seconds.
     pub async fn close(&self) {
-        tokio::join!(self.0.pool.close(), self.0.probe.close());
+        tokio::join!(self.0.pool.close(), self.0.probe.close(), self.0.journal.close());
     }
 
     /// Runs a write in a task of its own: once polled it runs to its end, within a bound,

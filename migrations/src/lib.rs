@@ -17,6 +17,10 @@ use sea_orm_migration::{
 
 mod m20261120_000001_initial;
 mod m20261120_000002_native_tables;
+mod m20261120_000003_journal;
+mod triggers;
+
+pub use triggers::{Installed, Outcome, Triggers};
 
 /// The table that remembers which changes were applied.
 pub const MIGRATION_TABLE: &str = "tokenward_migrations";
@@ -26,12 +30,18 @@ pub const DETAIL_TABLE: &str = "tokenward_token_detail";
 pub const REQUEST_TABLE: &str = "tokenward_issue_request";
 /// One row: the database's incarnation and the place in its journal.
 pub const CLOCK_TABLE: &str = "tokenward_clock";
+/// What has ended, in the order of commits.
+pub const JOURNAL_TABLE: &str = "tokenward_journal";
+/// What [`Migrator::apply`] names when it put triggers up that were gone.
+const TRIGGERS: &str = "triggers of the journal";
 
 /// The changes that a deployment needs, in their order.
 #[derive(Clone, Debug)]
 pub struct Migrator {
     /// Our own token and user tables; `None` where they are another program's.
     pub native: Option<NativeTables>,
+    /// What writes the journal.
+    pub triggers: Triggers,
 }
 
 /// Names of the token and user tables that a `native` schema creates.
@@ -89,16 +99,21 @@ impl Migrator {
         Ok(self.migrations().iter().map(|change| step(change.name().to_owned())).collect())
     }
 
-    /// Applies what is pending; gives the names.
+    /// Applies what is pending, and puts triggers up again that were dropped, disabled or
+    /// made for another configuration; gives the names.
     ///
     /// # Errors
     /// [`DbErr`].
     pub async fn apply(&self, database: &DatabaseTransaction) -> Result<Vec<String>, DbErr> {
-        let pending: Vec<_> = self.steps(database).await?.into_iter().filter(|step| !step.applied).collect();
-        if !pending.is_empty() {
+        let pending = self.steps(database).await?.into_iter().filter(|step| !step.applied);
+        let mut applied: Vec<_> = pending.map(|step| step.name).collect();
+        if !applied.is_empty() {
             self.up(database, None).await?;
         }
-        Ok(pending.into_iter().map(|step| step.name).collect())
+        if self.triggers.install(database).await? == Outcome::PutUp {
+            applied.push(TRIGGERS.to_owned());
+        }
+        Ok(applied)
     }
 
     /// Undoes the last `count` changes that were applied; gives the names, the last one first.
@@ -127,6 +142,7 @@ impl MigratorTraitSelf for Migrator {
         if let Some(tables) = &self.native {
             changes.push(Box::new(m20261120_000002_native_tables::Change(tables.clone())));
         }
+        changes.push(Box::new(m20261120_000003_journal::Change(self.triggers.clone())));
         changes
     }
 

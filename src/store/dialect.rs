@@ -116,6 +116,35 @@ impl Dialect {
         }
     }
 
+    /// What makes a position out of the clock's row `c`: epoch, seq, and the timeline in
+    /// hexadecimal digits, which is NULL on a server that is no primary.
+    ///
+    /// PostgreSQL begins a new timeline at each failover and each restored backup. The others
+    /// have none, but MySQL's servers can be read-only, as its replicas are.
+    pub(super) fn position(self) -> String {
+        let timeline = match self {
+            Self::Sqlite => "'0'",
+            Self::Postgres => {
+                "CASE WHEN pg_is_in_recovery() THEN NULL \
+                 ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
+            }
+            Self::Mysql => {
+                "CASE WHEN CAST(@@global.read_only AS CHAR) IN ('0', 'OFF') \
+                 AND CAST(@@global.innodb_read_only AS CHAR) IN ('0', 'OFF') THEN '0' END"
+            }
+        };
+        format!("c.epoch, c.seq, {timeline}")
+    }
+
+    /// The database's time, to be read by `time::read` and stored beside what `time::bind` wrote.
+    pub(super) fn now(self) -> &'static str {
+        match self {
+            Self::Sqlite => "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+            Self::Postgres => "now()",
+            Self::Mysql => "utc_timestamp(6)",
+        }
+    }
+
     /// The end of a `SELECT` that holds the rows it reads. SQLite's transactions hold the whole file.
     pub(super) fn hold(self, hold: Hold) -> &'static str {
         match (self, hold) {

@@ -6,7 +6,7 @@ use super::{Inner, error::StoreError, rows, statements::RECORD_COLUMNS};
 use crate::domain::{Digest, Found, Reading, Source};
 
 /// Where the record begins, after the clock's columns.
-const RECORD_AT: usize = 2;
+const RECORD_AT: usize = 3;
 const USER_AT: usize = RECORD_AT + RECORD_COLUMNS;
 
 /// Reads the clock, the token and its user together, so that the position says exactly

@@ -6,7 +6,7 @@ use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait as _,
 };
-use tokenward_migrations::Step;
+use tokenward_migrations::{Migrator, Step};
 use tokio::time::timeout;
 
 use super::{Database, Inner, connect::Limits, dialect::Dialect};
@@ -83,14 +83,15 @@ impl Database {
         Ok(steps.into_iter().map(MigrationStatus::from).collect())
     }
 
-    /// Applies what is pending; gives the names of what was applied. Processes that do so
-    /// at once wait for each other.
+    /// Applies what is pending; gives the names of what was applied. Triggers of the journal
+    /// that are gone, disabled or made for another configuration are put up again.
+    /// Processes that do so at once wait for each other.
     ///
     /// # Errors
     /// [`SchemaError::Busy`], [`SchemaError::Database`].
     pub async fn migrate_up(&self) -> Result<Vec<String>, SchemaError> {
         let schema = Change::begin_alone(&self.0).await?;
-        let applied = self.0.schema.migrator().apply(&schema.transaction).await?;
+        let applied = migrator(&self.0, &schema.transaction).await?.apply(&schema.transaction).await?;
         schema.commit().await?;
         Ok(applied)
     }
@@ -101,7 +102,7 @@ impl Database {
     /// As [`Self::migrate_up`]; also when a newer version has changed the schema since.
     pub async fn migrate_down(&self, steps: u32) -> Result<Vec<String>, SchemaError> {
         let schema = Change::begin_alone(&self.0).await?;
-        let undone = self.0.schema.migrator().undo(&schema.transaction, steps).await?;
+        let undone = migrator(&self.0, &schema.transaction).await?.undo(&schema.transaction, steps).await?;
         schema.commit().await?;
         Ok(undone)
     }
@@ -121,9 +122,23 @@ impl Database {
 
 async fn steps(inner: &Inner) -> Result<Vec<Step>, SchemaError> {
     let schema = Change::begin(inner, inner.limits).await?;
-    let steps = inner.schema.migrator().steps(&schema.transaction).await?;
+    let steps = migrator(inner, &schema.transaction).await?.steps(&schema.transaction).await?;
     schema.commit().await?;
     Ok(steps)
+}
+
+/// The side tables are, or will be, in the schema that PostgreSQL creates tables in.
+async fn migrator(inner: &Inner, transaction: &DatabaseTransaction) -> Result<Migrator, DbErr> {
+    let home = match inner.dialect {
+        Dialect::Sqlite | Dialect::Mysql => String::new(),
+        Dialect::Postgres => {
+            let current = Statement::from_string(inner.dialect.backend(), "SELECT current_schema()::text");
+            let row = transaction.query_one_raw(current).await?;
+            let name = row.map(|row| row.try_get_by_index::<Option<String>>(0)).transpose()?.flatten();
+            name.map_or_else(String::new, |name| inner.dialect.quote(&name))
+        }
+    };
+    Ok(inner.schema.migrator(inner.dialect, &home))
 }
 
 // === impl MigrationStatus ===

@@ -7,6 +7,7 @@ use super::{
     Inner,
     error::StoreError,
     issue::repeat,
+    journal,
     pool::Transaction,
     read,
     rows::{self, EndedRow},
@@ -22,7 +23,8 @@ const RETRY_WINDOW: TimeDelta = TimeDelta::minutes(2);
 
 /// Ends one token.
 pub(super) async fn revoke(inner: &Inner, target: Target, ending: Ending) -> Result<Revocation, StoreError> {
-    repeat(|| revoke_once(inner, target, ending)).await
+    let (count, ended) = repeat(|| revoke_once(inner, target, ending)).await?;
+    Ok(revocation(count, ended, journal::settle(inner).await?))
 }
 
 /// Ends a user's tokens.
@@ -32,10 +34,11 @@ pub(super) async fn revoke_all(
     except: Option<Target>,
     ending: Ending,
 ) -> Result<Revocation, StoreError> {
-    match inner.user_key(user) {
-        Some(key) => repeat(|| revoke_all_once(inner, &key, except, ending)).await,
-        None => Ok(revocation(0, vec![], read_position(inner).await?)),
-    }
+    let (count, ended) = match inner.user_key(user) {
+        Some(key) => repeat(|| revoke_all_once(inner, &key, except, ending)).await?,
+        None => (0, vec![]),
+    };
+    Ok(revocation(count, ended, journal::settle(inner).await?))
 }
 
 /// Ends a user's tokens within a transaction that holds the user; gives how many were
@@ -54,6 +57,10 @@ pub(super) async fn end_all(
         .partition(|row| except.is_some_and(|target| names(target, row.digest)));
     delete(inner, transaction, key, spared.first()).await?;
     mark(inner, transaction, &ended, ending).await?;
+    if !ended.is_empty() {
+        // One record for all of them. It has the spared one proved again, which it passes.
+        journal::note_user(inner, transaction, key).await?;
+    }
     let mut ids: Vec<_> = ended.iter().map(|row| row.digest.token_id()).collect();
     ids.append(&mut again);
     Ok((live(&ended, ending), ids))
@@ -69,7 +76,7 @@ pub(super) fn revocation(count: u64, ended: Vec<TokenId>, position: Position) ->
     Revocation { count, ended, position, propagation: Propagation::Complete }
 }
 
-async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<Revocation, StoreError> {
+async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<(u64, Vec<TokenId>), StoreError> {
     let transaction = inner.pool.begin().await?;
     let (sql, values) = match target {
         Target::Digest(digest) => (&inner.statements.token_held, vec![digest.to_hex().into()]),
@@ -84,9 +91,9 @@ async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<Re
         }
     }
     mark(inner, &transaction, &ended, ending).await?;
-    let position = position(inner, &transaction).await?;
+    journal::note_tokens(inner, &transaction, ended.iter().map(|row| row.digest)).await?;
     transaction.commit().await?;
-    Ok(revocation(live(&ended, ending), vec![token_id(target)], position))
+    Ok((live(&ended, ending), vec![token_id(target)]))
 }
 
 async fn revoke_all_once(
@@ -94,14 +101,13 @@ async fn revoke_all_once(
     key: &UserKey,
     except: Option<Target>,
     ending: Ending,
-) -> Result<Revocation, StoreError> {
+) -> Result<(u64, Vec<TokenId>), StoreError> {
     let transaction = inner.pool.begin().await?;
     // Who is gone can still have tokens: nothing in the database forbids it.
     transaction.row(&inner.statements.user_held, vec![key.value.clone()]).await?;
-    let (count, ended) = end_all(inner, &transaction, key, except, ending).await?;
-    let position = position(inner, &transaction).await?;
+    let ended = end_all(inner, &transaction, key, except, ending).await?;
     transaction.commit().await?;
-    Ok(revocation(count, ended, position))
+    Ok(ended)
 }
 
 async fn held(
@@ -168,10 +174,6 @@ async fn revoked_lately(
     let since = time::bind(inner.dialect, ending.at - RETRY_WINDOW);
     let rows = transaction.rows(&inner.statements.revoked_since, vec![user.as_str().into(), since]).await?;
     rows.iter().map(|row| rows::digest(row).map(Digest::token_id)).collect()
-}
-
-async fn read_position(inner: &Inner) -> Result<Position, StoreError> {
-    rows::position(inner.pool.row(&inner.statements.clock, vec![]).await?.as_ref())
 }
 
 fn live(ended: &[EndedRow], ending: Ending) -> u64 {

@@ -110,14 +110,27 @@ impl Rows<'_> {
     }
 }
 
-/// The clock's row, from column 0 on.
+/// The clock's row as `Dialect::position` selected it, from column 0 on.
+///
+/// # Errors
+/// [`StoreError::Row`] also where a replica answered: what it holds may be old.
 pub(super) fn position(row: Option<&QueryResult>) -> Result<Position, StoreError> {
     let row = row.ok_or(StoreError::Row("the clock: run `tokenward migrate up`"))?;
+    primary_position(row)?.ok_or(StoreError::Row("a position: it is a replica's, or read-only"))
+}
+
+/// As [`position`]; `None` where a replica answered. The timeline is part of the epoch.
+pub(super) fn primary_position(row: &QueryResult) -> Result<Option<Position>, StoreError> {
+    let Some(timeline) = row.try_get_by_index::<Option<String>>(2)? else { return Ok(None) };
     let (epoch, seq): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-    Ok(Position {
-        epoch: u128::from_str_radix(&epoch, 16).map_err(|_| StoreError::Row("an epoch"))?,
-        seq: u64::try_from(seq).map_err(|_| StoreError::Row("a place in the journal"))?,
-    })
+    let epoch = u128::from_str_radix(&epoch, 16).map_err(|_| StoreError::Row("an epoch"))?;
+    let timeline = u128::from_str_radix(&timeline, 16).map_err(|_| StoreError::Row("a timeline"))?;
+    Ok(Some(Position { epoch: epoch ^ timeline, seq: place(seq)? }))
+}
+
+/// A count that the database keeps as a signed integer.
+pub(super) fn place(seq: i64) -> Result<u64, StoreError> {
+    u64::try_from(seq).map_err(|_| StoreError::Row("a place in the journal"))
 }
 
 /// A digest in column 0.

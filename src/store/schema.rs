@@ -3,7 +3,7 @@
 
 use tokenward_migrations::{IdType, Migrator, NativeTables};
 
-use super::OpenError;
+use super::{OpenError, dialect::Dialect, triggers};
 use crate::config::{Config, SchemaNames, SchemaPreset, UserIdType};
 
 /// PostgreSQL's limit on an identifier, the lowest of the three databases.
@@ -100,9 +100,38 @@ impl Schema {
         }
     }
 
-    /// The changes that bring a database to this schema.
-    pub(super) fn migrator(&self) -> Migrator {
+    /// The same with every name quoted.
+    pub(super) fn quoted(&self, dialect: Dialect) -> Self {
+        let quote = |name: &String| dialect.quote(name);
+        let Self { token, user, .. } = self;
+        Self {
+            preset: self.preset,
+            token: TokenTable {
+                table: quote(&token.table),
+                digest: quote(&token.digest),
+                key: quote(&token.key),
+                user: quote(&token.user),
+                created: quote(&token.created),
+                expiry: quote(&token.expiry),
+            },
+            user: UserTable {
+                table: quote(&user.table),
+                id: quote(&user.id),
+                id_type: user.id_type,
+                active: user.active.as_ref().map(quote),
+                attributes: match &user.attributes {
+                    Attributes::Json(column) => Attributes::Json(quote(column)),
+                    Attributes::Columns(columns) => Attributes::Columns(columns.iter().map(quote).collect()),
+                },
+            },
+        }
+    }
+
+    /// The changes that bring a database to this schema. `home` is the quoted name of
+    /// PostgreSQL's schema that the side tables are in.
+    pub(super) fn migrator(&self, dialect: Dialect, home: &str) -> Migrator {
         Migrator {
+            triggers: triggers::triggers(dialect, self, home),
             native: match (&self.user.active, &self.user.attributes) {
                 (Some(active), Attributes::Json(attributes)) => Some(self.native_tables(active, attributes)),
                 (Some(_) | None, Attributes::Columns(_)) | (None, Attributes::Json(_)) => None,
@@ -200,9 +229,9 @@ mod tests {
         assert_eq!(schema.token.key, "token_key");
         assert_eq!(schema.user.table, "auth_user");
         assert_eq!(schema.user.id_type, UserIdType::Int);
-        assert!(schema.migrator().native.is_none(), "Django's tables are not ours to create");
+        assert!(schema.migrator(Dialect::Sqlite, "").native.is_none(), "Django's tables are not ours to create");
         let native = resolve(SchemaPreset::Native, SchemaNames::default()).expect("a schema");
-        assert_eq!(native.migrator().native.expect("ours").token_table, "tokenward_token");
+        assert_eq!(native.migrator(Dialect::Sqlite, "").native.expect("ours").token_table, "tokenward_token");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) const RECORD_COLUMNS: usize = 10;
 pub(super) struct Statements {
     /// (digest, digest): clock, record, user.
     pub(super) find: String,
-    /// (): epoch, seq.
+    /// (): the clock, see `rows::position`.
     pub(super) clock: String,
     /// (user): a user.
     pub(super) user: String,
@@ -112,7 +112,7 @@ impl Statements {
         let token_range = names.range(&format!("t.{}", t.digest));
         Self {
             find: sql(&names.find(&record, &user)),
-            clock: format!("SELECT epoch, seq FROM {CLOCK_TABLE} WHERE id = 1"),
+            clock: format!("SELECT {} FROM {CLOCK_TABLE} c WHERE c.id = 1", dialect.position()),
             user: sql(&user_by_id),
             user_held_shared: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Shared))),
             user_held: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Exclusive))),
@@ -211,40 +211,23 @@ impl Statements {
 
 impl Names {
     fn new(dialect: Dialect, schema: &Schema) -> Self {
-        let quote = |name: &String| dialect.quote(name);
-        let (token, user) = (&schema.token, &schema.user);
-        Self {
-            dialect,
-            token: TokenTable {
-                table: quote(&token.table),
-                digest: quote(&token.digest),
-                key: quote(&token.key),
-                user: quote(&token.user),
-                created: quote(&token.created),
-                expiry: quote(&token.expiry),
-            },
-            user: UserTable {
-                table: quote(&user.table),
-                id: quote(&user.id),
-                id_type: user.id_type,
-                active: user.active.as_ref().map(quote),
-                attributes: match &user.attributes {
-                    Attributes::Json(column) => Attributes::Json(quote(column)),
-                    Attributes::Columns(columns) => Attributes::Columns(columns.iter().map(quote).collect()),
-                },
-            },
-            preset: schema.preset,
-        }
+        let Schema { token, user, preset } = schema.quoted(dialect);
+        Self { dialect, token, user, preset }
     }
 
     /// One row whatever is found, and every table probed by its primary key.
     fn find(&self, record: &str, user: &str) -> String {
-        let Self { token: t, user: u, .. } = self;
+        let Self { dialect, token: t, user: u, .. } = self;
         format!(
-            "SELECT c.epoch, c.seq, {record}, {user} FROM {CLOCK_TABLE} c \
+            "SELECT {}, {record}, {user} FROM {CLOCK_TABLE} c \
              LEFT JOIN {} t ON t.{} = ? LEFT JOIN {DETAIL_TABLE} d ON d.digest = ? \
              LEFT JOIN {} u ON u.{} = t.{} WHERE c.id = 1",
-            t.table, t.digest, u.table, u.id, t.user
+            dialect.position(),
+            t.table,
+            t.digest,
+            u.table,
+            u.id,
+            t.user
         )
     }
 

@@ -4,11 +4,13 @@
 //! process of its own under nextest and a server takes seconds to make.
 
 mod issue_cases;
+mod journal_cases;
 mod knox_cases;
 mod migrate_cases;
 mod outage_cases;
 mod read_cases;
 mod revoke_cases;
+mod sequence_cases;
 mod server;
 mod world;
 
@@ -101,4 +103,81 @@ async fn outages_of_postgres_cost_a_bounded_wait_and_end_without_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outages_of_mariadb_cost_a_bounded_wait_and_end_without_a_restart() {
     outage_cases::restart_hang_and_black_hole(Server::mariadb().await).await;
+}
+
+async fn the_journal_holds(server: &Server) {
+    run!(
+        server,
+        World::native,
+        [
+            journal_cases::each_cause_on_our_own_tables_is_noted_and_nothing_else,
+            journal_cases::our_own_writes_note_what_they_end_without_a_trigger,
+            journal_cases::a_revocation_s_position_covers_its_record_and_a_retry_s_does,
+            sequence_cases::eight_sequencers_give_each_record_one_number_without_gaps,
+            sequence_cases::a_reading_is_stamped_below_every_record_that_it_does_not_reflect,
+            sequence_cases::records_that_cannot_be_read_stand_for_everything,
+            sequence_cases::a_purge_raises_the_floor_and_keeps_what_is_above_it,
+            sequence_cases::triggers_that_are_gone_are_named_and_migrate_up_brings_them_back,
+            sequence_cases::the_canary_comes_back_and_leaves_nothing_behind,
+            sequence_cases::a_new_epoch_shows_in_reads_and_polls,
+        ]
+    );
+    run!(
+        server,
+        World::empty,
+        [
+            journal_cases::a_user_s_attributes_in_django_s_table_are_noted_and_other_columns_not,
+            journal_cases::a_user_s_key_is_noted_as_answers_carry_it,
+            journal_cases::a_cascade_to_tokens_is_covered_by_the_user_s_record,
+            sequence_cases::triggers_for_another_configuration_are_named_and_replaced,
+            sequence_cases::the_canary_flies_in_django_s_tables,
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_journal_holds_on_sqlite() {
+    let server = Server::sqlite();
+    run!(
+        &server,
+        World::native,
+        [journal_cases::replace_on_sqlite_goes_unseen, journal_cases::times_of_any_writer_are_compared_on_sqlite]
+    );
+    the_journal_holds(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_journal_holds_on_postgres() {
+    let server = Server::postgres().await;
+    run!(
+        &server,
+        World::native,
+        [
+            journal_cases::writers_without_rights_on_the_journal_or_that_replicate_are_noted,
+            journal_cases::an_update_of_every_row_after_one_of_one_row_is_not_slow,
+            journal_cases::truncation_and_large_statements_are_noted_as_everything,
+            sequence_cases::numbers_follow_the_order_of_commits_and_wait_for_nobody,
+            sequence_cases::a_disabled_trigger_is_named,
+        ]
+    );
+    the_journal_holds(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_journal_holds_on_mariadb() {
+    let server = Server::mariadb().await;
+    run!(
+        &server,
+        World::native,
+        [
+            sequence_cases::numbers_follow_the_order_of_commits_and_wait_for_nobody,
+            sequence_cases::a_read_only_server_is_no_primary,
+        ]
+    );
+    the_journal_holds(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_in_recovery_is_no_primary_and_a_promoted_one_begins_another_epoch() {
+    sequence_cases::recovery_and_promotion(Server::postgres().await).await;
 }

@@ -7,8 +7,9 @@ use super::{
     Inner,
     error::StoreError,
     issue::repeat,
+    journal,
     pool::Transaction,
-    revoke::{end_all, position, revocation},
+    revoke::{end_all, revocation},
     rows,
     schema::Attributes,
     user_key::UserKey,
@@ -39,7 +40,8 @@ pub(super) async fn upsert(inner: &Inner, change: &UserChange) -> Result<(User, 
         Owner::MustExist => inner.user_key(&change.id).ok_or(Error::NotFound(Subject::User))?,
     };
     supported(inner, change)?;
-    repeat(|| upsert_once(inner, change, &key, missing)).await
+    let (user, outdated) = repeat(|| upsert_once(inner, change, &key, missing)).await?;
+    Ok((user, revocation(0, outdated, journal::settle(inner).await?)))
 }
 
 /// Ends a user's tokens and removes the user.
@@ -48,10 +50,11 @@ pub(super) async fn delete(inner: &Inner, id: &UserId, ending: Ending) -> Result
         SchemaPreset::Native => {}
         SchemaPreset::Knox => return Err(Error::Unsupported("users are removed by the program that owns them").into()),
     }
-    match inner.user_key(id) {
-        Some(key) => repeat(|| delete_once(inner, &key, ending)).await,
-        None => super::revoke::revoke_all(inner, id, None, ending).await,
-    }
+    let (count, ended) = match inner.user_key(id) {
+        Some(key) => repeat(|| delete_once(inner, &key, ending)).await?,
+        None => (0, vec![]),
+    };
+    Ok(revocation(count, ended, journal::settle(inner).await?))
 }
 
 /// Reads a user with `held`, a statement that holds its row to the transaction's end.
@@ -101,21 +104,23 @@ async fn upsert_once(
     change: &UserChange,
     key: &UserKey,
     missing: Owner,
-) -> Result<(User, Revocation), StoreError> {
+) -> Result<(User, Vec<TokenId>), StoreError> {
     let transaction = inner.pool.begin().await?;
-    let user = hold(inner, &transaction, &inner.statements.user_held, key, missing)
+    let before = hold(inner, &transaction, &inner.statements.user_held, key, missing)
         .await?
         .ok_or(Error::NotFound(Subject::User))?;
     let user = User {
-        active: change.active.unwrap_or(user.active),
-        attributes: change.attributes.clone().unwrap_or(user.attributes),
-        ..user
+        active: change.active.unwrap_or(before.active),
+        attributes: change.attributes.clone().unwrap_or_else(|| before.attributes.clone()),
+        id: before.id.clone(),
     };
     update(inner, &transaction, key, &user).await?;
+    if before.active && before != user {
+        journal::note_user(inner, &transaction, key).await?;
+    }
     let outdated = token_ids(inner, &transaction, key).await?;
-    let position = position(inner, &transaction).await?;
     transaction.commit().await?;
-    Ok((user, revocation(0, outdated, position)))
+    Ok((user, outdated))
 }
 
 async fn update(inner: &Inner, transaction: &Transaction<'_>, key: &UserKey, user: &User) -> Result<(), StoreError> {
@@ -135,12 +140,13 @@ async fn token_ids(inner: &Inner, transaction: &Transaction<'_>, key: &UserKey) 
     rows.iter().map(|row| rows::digest(row).map(Digest::token_id)).collect()
 }
 
-async fn delete_once(inner: &Inner, key: &UserKey, ending: Ending) -> Result<Revocation, StoreError> {
+async fn delete_once(inner: &Inner, key: &UserKey, ending: Ending) -> Result<(u64, Vec<TokenId>), StoreError> {
     let transaction = inner.pool.begin().await?;
     transaction.row(&inner.statements.user_held, vec![key.value.clone()]).await?;
-    let (count, ended) = end_all(inner, &transaction, key, None, ending).await?;
-    transaction.execute(&inner.statements.user_delete, vec![key.value.clone()]).await?;
-    let position = position(inner, &transaction).await?;
+    let ended = end_all(inner, &transaction, key, None, ending).await?;
+    if transaction.execute(&inner.statements.user_delete, vec![key.value.clone()]).await? > 0 {
+        journal::note_user(inner, &transaction, key).await?;
+    }
     transaction.commit().await?;
-    Ok(revocation(count, ended, position))
+    Ok(ended)
 }

@@ -16,7 +16,7 @@ use crate::{
     store::Database,
 };
 
-const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
+pub(super) const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
 
 pub(super) async fn django_s_tables_with_integer_users(world: World) {
     let store = django(&world, "integer", "7").await;
@@ -128,7 +128,7 @@ pub(super) async fn hostile_names_are_only_names(world: World) {
 }
 
 /// Django's tables with one user, and ours beside them.
-async fn django(world: &World, key: &str, id: &str) -> Database {
+pub(super) async fn django(world: &World, key: &str, id: &str) -> Database {
     let (time, like) = match world.kind {
         Kind::Sqlite => ("datetime", ""),
         Kind::Postgres => (
@@ -159,7 +159,7 @@ async fn django(world: &World, key: &str, id: &str) -> Database {
             config.schema.user_id_type = id_type;
         })
         .await;
-    assert_eq!(store.migrate_up().await.expect("up"), ["m20261120_000001_initial"]);
+    assert_eq!(store.migrate_up().await.expect("up"), ["m20261120_000001_initial", "m20261120_000003_journal"]);
     store.require_current_schema().await.expect("current");
     store
 }
@@ -169,7 +169,7 @@ fn knox(config: &mut crate::config::Config) {
 }
 
 /// A token as Django writes it: without a fraction of zero on SQLite.
-async fn insert_as_django(world: &World, owner: &str) -> crate::domain::Digest {
+pub(super) async fn insert_as_django(world: &World, owner: &str) -> crate::domain::Digest {
     let digest = Token::parse("0123456789abcdef".repeat(4)).expect("a token").digest();
     let created = match world.kind {
         Kind::Postgres => "2027-01-15 08:00:00+00",

@@ -10,25 +10,25 @@ use crate::{
     store::{MigrationState, SchemaError},
 };
 
-const CHANGES: [&str; 2] = ["m20261120_000001_initial", "m20261120_000002_native_tables"];
+const CHANGES: [&str; 3] = ["m20261120_000001_initial", "m20261120_000002_native_tables", "m20261120_000003_journal"];
 
 pub(super) async fn up_again_down_and_up(world: World) {
     let store = &world.store;
-    assert_eq!(states(&world).await, [MigrationState::Pending; 2]);
+    assert_eq!(states(&world).await, [MigrationState::Pending; 3]);
     assert_eq!(store.migrate_up().await.expect("up"), CHANGES);
     assert_eq!(store.migrate_up().await.expect("nothing to do"), [""; 0]);
-    assert_eq!(states(&world).await, [MigrationState::Applied; 2]);
+    assert_eq!(states(&world).await, [MigrationState::Applied; 3]);
     let epoch = "SELECT epoch FROM tokenward_clock";
     let first = world.text(epoch).await.expect("a clock");
     issue(store, token("ada")).await;
 
-    assert_eq!(store.migrate_down(1).await.expect("down"), CHANGES[1..]);
-    assert_eq!(states(&world).await, [MigrationState::Applied, MigrationState::Pending]);
-    assert_eq!(store.migrate_up().await.expect("up"), CHANGES[1..]);
+    assert_eq!(store.migrate_down(1).await.expect("down"), CHANGES[2..]);
+    assert_eq!(states(&world).await, [MigrationState::Applied, MigrationState::Applied, MigrationState::Pending]);
+    assert_eq!(store.migrate_up().await.expect("up"), CHANGES[2..]);
     assert_eq!(world.text(epoch).await, Some(first.clone()));
 
-    assert_eq!(store.migrate_down(9).await.expect("down"), [CHANGES[1], CHANGES[0]]);
-    assert_eq!(states(&world).await, [MigrationState::Pending; 2]);
+    assert_eq!(store.migrate_down(9).await.expect("down"), [CHANGES[2], CHANGES[1], CHANGES[0]]);
+    assert_eq!(states(&world).await, [MigrationState::Pending; 3]);
     assert_eq!(store.migrate_up().await.expect("up"), CHANGES);
     assert_ne!(world.text(epoch).await, Some(first), "another database, another epoch");
     let record = issue(store, token("ada")).await;
