@@ -30,6 +30,10 @@ lint: ## Format check, and clippy with warnings denied
 fmt: ## Format the sources
 	cargo fmt --all
 
+.PHONY: model
+model: ## Check the coherence protocol's model at full bounds (minutes)
+	cargo run --release $(LOCKED) -p tokenward-model
+
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
 	buf lint

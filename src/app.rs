@@ -2,7 +2,8 @@
 //!
 //! Builds the parts from the bottom up, binds the listener before any work starts, and
 //! owns the two task sets: what serves, and what works in the background. A background
-//! task that returns is fatal, because what it kept true would silently stop being true.
+//! task that panics is fatal, because what it kept true would silently stop being true;
+//! none returns before the end.
 
 use std::{
     io::{self, Write as _},
@@ -106,7 +107,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let mut background = JoinSet::new();
     let components = watch(&config, &database, redis.as_ref(), &mut background);
     let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
-    let reporting = tokio::spawn(reporter.run());
+    background.spawn(reporter.run());
     background.spawn(purge(database.clone(), config.tokens.request_id_retention));
     let facts = facts(address, &database, &backend);
     let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, &config.cache));
@@ -127,7 +128,6 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
     }
     background.shutdown().await;
-    reporting.abort();
     close(&database, redis.as_ref()).await;
     tracing::info!("stopped");
     Ok(())

@@ -8,6 +8,7 @@ mod clock;
 mod error;
 mod idempotency;
 mod issuer;
+mod journal;
 mod ports;
 mod record;
 mod revoker;
@@ -18,6 +19,7 @@ pub use authenticator::{Answer, Authenticator, Presented};
 pub use clock::{SetClock, SystemClock};
 pub use error::{Error, InactiveReason, Subject, Violation};
 pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
+pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};
 pub use ports::{
     Clock, Cursor, Ending, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewToken, Position,
     Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,

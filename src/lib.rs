@@ -9,6 +9,7 @@ pub mod component;
 pub mod config;
 
 pub mod cache;
+pub mod journal;
 pub mod store;
 
 pub mod transport;

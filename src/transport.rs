@@ -36,6 +36,8 @@ pub use user_service::Owners;
 /// (CVE-2023-44487 and its kin).
 const MAX_LOCAL_ERROR_RESETS: usize = 1024;
 const MAX_PENDING_ACCEPT_RESETS: usize = 20;
+/// Largest question to health, in bytes: probes are answered even while load is shed.
+const MAX_PROBE_BYTES: usize = 1024;
 /// Largest header list of a request, in bytes.
 const MAX_HEADER_BYTES: u32 = 8 * 1024;
 
@@ -79,7 +81,7 @@ where
         .add_service(TokenAdminServiceServer::new(services.admin).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(services.owners).max_decoding_message_size(limit))
         .add_service(StatusServiceServer::new(services.replica).max_decoding_message_size(limit))
-        .add_service(HealthServer::new(services.probes).max_decoding_message_size(limit))
+        .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES))
         .add_optional_service(v1)
         .add_optional_service(v1alpha)
         .serve_with_incoming_shutdown(

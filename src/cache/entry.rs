@@ -99,6 +99,15 @@ impl Fact {
         Some(fresh.min(unexpired)).filter(|life| !life.is_zero())
     }
 
+    /// Bytes of its texts whose length the issuer or the user chose.
+    pub(super) fn text_bytes(&self) -> usize {
+        let label = &self.record.label;
+        let pairs = label.metadata.iter().chain(&self.record.user.attributes);
+        let pairs: usize = pairs.map(|(key, value)| key.len() + value.len()).sum();
+        let scopes: usize = label.scopes.iter().map(String::len).sum();
+        pairs + scopes + label.display_name.len()
+    }
+
     /// The reading that it answers with.
     pub(super) fn reading(&self, source: Source, now: Timestamp) -> Reading {
         Reading { found: Found::Token(Arc::clone(&self.record)), position: self.position, source, age: self.age(now) }

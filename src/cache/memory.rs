@@ -36,13 +36,30 @@ enum Holds {
 #[derive(Debug)]
 struct OwnLife;
 
+// === impl Slot ===
+
+impl Slot {
+    /// 1 for an ordinary entry, and 1 more for each KiB of texts.
+    fn weight(&self) -> u32 {
+        let texts = match &self.holds {
+            Holds::Tombstone => 0,
+            Holds::Fact(fact) => fact.text_bytes(),
+        };
+        u32::try_from(texts / 1024).unwrap_or(u32::MAX).saturating_add(1)
+    }
+}
+
 // === impl MemoryCache ===
 
 impl MemoryCache {
-    /// An empty cache of at most `memory_entries` entries.
+    /// An empty cache of at most `memory_entries` entries; one with long texts counts as several.
     #[must_use]
     pub fn new(config: &config::Cache) -> Self {
-        let slots = Cache::builder().max_capacity(u64::from(config.memory_entries)).expire_after(OwnLife).build();
+        let slots = Cache::builder()
+            .max_capacity(u64::from(config.memory_entries))
+            .weigher(|_, slot: &Slot| slot.weight())
+            .expire_after(OwnLife)
+            .build();
         Self { slots }
     }
 

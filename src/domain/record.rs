@@ -46,7 +46,7 @@ pub struct TokenRecord {
     pub expiry: Option<Timestamp>,
     /// When it was revoked; `None`: it was not.
     pub revoked: Option<Timestamp>,
-    /// When it was last accepted, to about a minute.
+    /// When it was last accepted, to about a minute; `None` where that is not recorded.
     pub last_used: Option<Timestamp>,
     /// What the issuer wrote on it.
     pub label: Label,

@@ -21,6 +21,8 @@ use super::status;
 /// When a caller that was refused a place may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Names the compressions that the server takes.
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 /// How much earlier than the caller's deadline the answer is given up.
 const EARLIER: Duration = Duration::from_millis(2);
 
@@ -75,12 +77,11 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         // Health must answer while load is shed, or an overloaded replica looks dead.
-        if request.uri().path().starts_with("/grpc.health.v1.") {
-            return Box::pin(self.inner.call(request));
-        }
-        let Ok(place) = Arc::clone(&self.layer.places).try_acquire_owned() else {
+        let probe = request.uri().path().starts_with("/grpc.health.v1.");
+        let place = Arc::clone(&self.layer.places).try_acquire_owned().ok();
+        if place.is_none() && !probe {
             return Box::pin(async { Ok(status::overloaded(RETRY_AFTER).into_http()) });
-        };
+        }
         let span = tracing::debug_span!("rpc", method = request.uri().path(), request_id = request_id(&request));
         let deadline = callers_deadline(&request).map_or(self.layer.deadline, |asked| asked.min(self.layer.deadline));
         let answer = self.inner.call(request);
@@ -134,7 +135,17 @@ fn explain(response: Response<Body>) -> Response<Body> {
     match made_by_tonic.code() {
         Code::Internal => status::unreadable("the request is not a message of this method").into_http(),
         Code::OutOfRange => status::unreadable("the request message is too large").into_http(),
-        Code::Unimplemented => status::unimplemented().into_http(),
+        Code::Unimplemented => unimplemented(&response),
         _ => response,
     }
+}
+
+/// A method that is not known, or a compression: then tonic names those that are.
+fn unimplemented(made_by_tonic: &Response<Body>) -> Response<Body> {
+    let Some(encodings) = made_by_tonic.headers().get(ACCEPT_ENCODING) else {
+        return status::unimplemented().into_http();
+    };
+    let mut response = status::uncompressed_only().into_http();
+    response.headers_mut().insert(ACCEPT_ENCODING, encodings.clone());
+    response
 }

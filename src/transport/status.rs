@@ -76,6 +76,11 @@ pub(super) fn unimplemented() -> Status {
     plain(Code::Unimplemented, "no such method in this version", ErrorReason::MethodUnknown)
 }
 
+/// The request is compressed. The code is gRPC's for it (compression.md of its specification).
+pub(super) fn uncompressed_only() -> Status {
+    plain(Code::Unimplemented, "compressed requests are not taken; send it uncompressed", ErrorReason::InvalidRequest)
+}
+
 fn limit_reached(limit: u32) -> Status {
     let mut details = info(ErrorReason::TokenLimitReached);
     details.add_quota_failure_violation("tokens_per_user", format!("{limit} live tokens are allowed"));

@@ -120,6 +120,15 @@ async fn bytes_that_are_no_message_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_request_is_refused_as_such() {
+    let subject = Subject::start().await;
+    let call = Call::new(AUTHENTICATE, Vec::new()).header("grpc-encoding", "gzip");
+    let status = call.send(subject.stack.server.url()).await;
+    assert_eq!(Refusal::of(&status).kind(), (Code::Unimplemented, "INVALID_REQUEST"));
+    subject.goes_on("a compressed request").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_question_is_refused_by_its_field() {
     let subject = Subject::start().await;
     let good = about(&subject.good);

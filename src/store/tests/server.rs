@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -22,8 +23,13 @@ const START: Duration = Duration::from_mins(1);
 pub(super) struct Server {
     kind: Kind,
     directory: TempDir,
-    process: Option<Child>,
+    process: Option<Running>,
     databases: AtomicU32,
+}
+
+struct Running {
+    server: Child,
+    watch: Child,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,7 @@ impl Server {
         let install = as_nobody(Path::new("mariadb-install-db"))
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .arg(format!("--datadir={}", server.data().display()))
+            .arg(format!("--tmpdir={}", server.data().display()))
             .output()
             .expect("mariadb-install-db is installed");
         assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
@@ -111,7 +118,9 @@ impl Server {
 
     /// Starts the server, again if it ran before, and waits until it answers.
     pub(super) async fn start(&mut self) {
-        self.process = Some(self.command().spawn().expect("the server is installed"));
+        let server = self.command().spawn().expect("the server is installed");
+        let watch = watch(&server, self.end(), self.directory.path());
+        self.process = Some(Running { server, watch });
         let url = self.url(self.admin());
         let answers = async {
             while Database::connect(&url).await.is_err() {
@@ -123,18 +132,17 @@ impl Server {
 
     /// Ends the server at once, as a crash does.
     pub(super) fn crash(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        self.resume_all(&process);
-        // PostgreSQL leaks its shared memory after SIGKILL; SIGQUIT ends it as abruptly.
-        let signal = if self.kind == Kind::Postgres { Signal::SIGQUIT } else { Signal::SIGKILL };
-        let _ = kill(pid(&process), signal);
-        let _ = process.wait();
+        let Some(Running { mut server, mut watch }) = self.process.take() else { return };
+        resume(&server);
+        let _ = kill(pid(&server), self.end());
+        let _ = server.wait();
+        let _ = watch.stdin.take().expect("a pipe").write_all(b"ended\n");
+        let _ = watch.wait();
     }
 
     /// Hangs the server: it keeps its connections and answers nothing.
     pub(super) fn hang(&self) {
-        let process = self.process.as_ref().expect("a running server");
-        for member in family(process) {
+        for member in family(self.running()) {
             kill(member, Signal::SIGSTOP).expect("it can be stopped");
             while !is_stopped(member) {
                 std::thread::yield_now();
@@ -144,7 +152,16 @@ impl Server {
 
     /// Ends [`Self::hang`].
     pub(super) fn resume(&self) {
-        self.resume_all(self.process.as_ref().expect("a running server"));
+        resume(self.running());
+    }
+
+    fn running(&self) -> &Child {
+        &self.process.as_ref().expect("a running server").server
+    }
+
+    /// PostgreSQL leaks its shared memory after SIGKILL; SIGQUIT ends it as abruptly.
+    fn end(&self) -> Signal {
+        if self.kind == Kind::Postgres { Signal::SIGQUIT } else { Signal::SIGKILL }
     }
 
     fn new(kind: Kind) -> Self {
@@ -153,14 +170,6 @@ impl Server {
             chown(directory.path(), Some(user.uid), Some(user.gid)).expect("root may give files away");
         }
         Self { kind, directory, process: None, databases: AtomicU32::new(0) }
-    }
-
-    fn resume_all(&self, process: &Child) {
-        if self.kind != Kind::Sqlite {
-            for member in family(process) {
-                let _ = kill(member, Signal::SIGCONT);
-            }
-        }
     }
 
     fn data(&self) -> PathBuf {
@@ -194,6 +203,7 @@ impl Server {
                 let mut command = as_nobody(Path::new("/usr/sbin/mariadbd"));
                 command.args(["--no-defaults", "--skip-networking", "--innodb-flush-log-at-trx-commit=2"]);
                 command.arg(format!("--datadir={}", self.data().display()));
+                command.arg(format!("--tmpdir={}", self.data().display()));
                 command.arg(format!("--socket={}", self.socket().display()));
                 command
             }
@@ -209,6 +219,12 @@ impl Drop for Server {
     }
 }
 
+fn resume(process: &Child) {
+    for member in family(process) {
+        let _ = kill(member, Signal::SIGCONT);
+    }
+}
+
 fn pid(process: &Child) -> Pid {
     Pid::from_raw(i32::try_from(process.id()).expect("a process id"))
 }
@@ -216,21 +232,33 @@ fn pid(process: &Child) -> Pid {
 /// A server process and its children: PostgreSQL has one for each connection.
 fn family(process: &Child) -> Vec<Pid> {
     let parent = pid(process);
-    let children = fs::read_dir("/proc").expect("Linux").filter_map(|entry| {
-        let name = entry.ok()?.file_name();
-        let id: i32 = name.to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // `pid (name) state ppid ..`, where the name may hold anything.
-        let ppid: i32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-        (ppid == parent.as_raw()).then(|| Pid::from_raw(id))
-    });
-    std::iter::once(parent).chain(children).collect()
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    let children: Vec<i32> = children.split_whitespace().map(|id| id.parse().expect("a process id")).collect();
+    std::iter::once(parent).chain(children.into_iter().map(Pid::from_raw)).collect()
 }
 
 /// A thread runs on for a moment after the signal was sent.
 fn is_stopped(process: Pid) -> bool {
     let threads = fs::read_dir(format!("/proc/{process}/task")).expect("a process").flatten();
     threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).all(|stat| stat.contains(") T "))
+}
+
+/// A test that is killed drops nothing, and its server would stay behind, perhaps hung.
+/// So a shell waits for the end of the test, told by the end of its input, and ends the
+/// server then. On the usual way out it is sent a line and does nothing.
+fn watch(server: &Child, signal: Signal, directory: &Path) -> Child {
+    let script = r#"read -r line && exit
+        kill -CONT $(cat "/proc/$1/task/$1/children") "$1"; kill -s "$2" "$1"
+        for _ in $(seq 50); do kill -0 "$1" && sleep 0.1; done; rm -rf "$3""#;
+    Command::new("sh")
+        .args(["-c", script, "watch", &server.id().to_string(), signal.as_str().trim_start_matches("SIG")])
+        .arg(directory)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell")
 }
 
 /// Neither server runs as root.

@@ -7,7 +7,7 @@
 //! computes one gains what a listing would have shown anyway.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::DateTime;
+use chrono::{DateTime, Datelike as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::{Cursor, Digest, TokenState};
@@ -38,6 +38,10 @@ pub(super) fn read(text: &str, user: &str, states: &[TokenState]) -> Result<Curs
         return Err(InvalidPageToken);
     }
     let created = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros)).ok_or(InvalidPageToken)?;
+    // Who computes a check must still name a time that every database has.
+    if !(1..=9999).contains(&created.year()) {
+        return Err(InvalidPageToken);
+    }
     let digest = Digest::from_bytes(digest.try_into().map_err(|_| InvalidPageToken)?);
     Ok(Cursor { created, digest })
 }
@@ -66,6 +70,13 @@ mod tests {
         assert_eq!(read(&text, "u", &active), Ok(cursor));
         assert_eq!(read(&text, "v", &active), Err(InvalidPageToken));
         assert_eq!(read(&text, "u", &[TokenState::Revoked]), Err(InvalidPageToken));
+        let never = Cursor { created: DateTime::from_timestamp_micros(i64::MAX / 1_000).expect("a time"), digest };
+        let before = Cursor { created: DateTime::from_timestamp(-62_135_596_801, 0).expect("a time"), digest };
+        let after = Cursor { created: DateTime::from_timestamp(253_402_300_800, 0).expect("a time"), digest };
+        for beyond in [before, after] {
+            assert_eq!(read(&write(beyond, "u", &active), "u", &active), Err(InvalidPageToken));
+        }
+        assert_eq!(read(&write(never, "u", &active), "u", &active), Ok(never));
         for foreign in ["x", "AAAA", "\u{e9}", &text[1..], &"A".repeat(107)] {
             assert_eq!(read(foreign, "u", &active), Err(InvalidPageToken), "{foreign}");
         }

@@ -53,9 +53,9 @@ impl Broken {
             }
             // It may be back before anyone looked.
             Self::Restarted => Expected { redis: None, hot: either },
-            // It answers reads; whether that is enough is the breaker's to say.
+            // It answers reads, and hits go on.
             Self::OutOfMemory | Self::ReadOnly | Self::NoReplicas | Self::WritesPaused => {
-                Expected { redis: None, hot: either }
+                Expected { redis: Some(Serves::Yes), hot: either }
             }
         }
     }

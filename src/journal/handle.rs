@@ -1,0 +1,298 @@
+//! What the rest of the program asks.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::DateTime;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    Terms,
+    lease::{Boottime, Lease, Tenure, Uptime},
+    view::{Standing, View},
+};
+use crate::domain::{Digest, Error, Poll, Position, Timestamp, UserId};
+
+/// No poll has told the database's time.
+const NO_TIME: i64 = i64::MIN;
+
+/// Asks what the reader knows. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle<U = Boottime> {
+    shared: Arc<Shared<U>>,
+    rounds: watch::Receiver<Round>,
+}
+
+/// Whether a cached fact may be answered from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Confirmed {
+    /// It may.
+    Current,
+    /// It may not: something has ended its token or changed its user since it was read.
+    Outdated,
+    /// Nothing here can tell; only the database can.
+    Unproven,
+}
+
+/// Why a poll did not bring the view up to date. One failed poll is shared by all who waited for it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Lost {
+    /// The database answered with an error, or not at all.
+    #[error("the database answered a poll with an error")]
+    Failed(#[source] Arc<Error>),
+    /// It took too long.
+    #[error("the database did not answer a poll within {0:?}")]
+    Late(Duration),
+    /// What answered takes no writes, so it may not have seen the last ones.
+    #[error("the database that answered is a replica, or read-only")]
+    Replica,
+    /// Changes go unrecorded.
+    #[error("triggers of the journal are missing or disabled: {0}")]
+    Untriggered(Arc<str>),
+    /// The database lost committed changes without saying so by a new epoch.
+    #[error("the journal went back from {known} to {found} within an epoch")]
+    Rewound {
+        /// What had been read before.
+        known: u64,
+        /// What was read now.
+        found: u64,
+    },
+    /// The reader has ended.
+    #[error("the journal is no longer read")]
+    Stopped,
+}
+
+/// One poll that has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Round {
+    /// Counts from 1 as polls begin; 0 before the first has ended.
+    pub number: u64,
+    /// Why the view is no newer for it; `None` when it is.
+    pub failure: Option<Lost>,
+}
+
+/// How well the reader does, for status and metrics.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The place up to which the view holds every record; `None` before the first poll.
+    pub position: Option<Position>,
+    /// The view holds all that was committed longer ago than this; `None` before the first poll.
+    pub lag: Option<Duration>,
+    /// How long the lease is still valid; `None` when it is not, or in strict mode.
+    pub lease: Option<Duration>,
+    /// Why the last poll failed; `None` when it did not.
+    pub failure: Option<Lost>,
+}
+
+/// What the reader writes and handles read.
+#[derive(Debug)]
+pub(super) struct Shared<U> {
+    pub(super) terms: Terms,
+    pub(super) uptime: U,
+    pub(super) view: View,
+    pub(super) lease: Lease,
+    /// Database time minus uptime in microseconds, or [`NO_TIME`].
+    offset: AtomicI64,
+    /// When the last poll that was applied was sent, in nanoseconds of uptime; 0 before the first.
+    applied: AtomicU64,
+    /// Polls that have begun.
+    begun: AtomicU64,
+    /// The greatest number of a poll that somebody waits for.
+    wanted: AtomicU64,
+    wake: Notify,
+}
+
+// === impl Lost ===
+
+impl Lost {
+    /// Whether the database could not be reached, rather than that it cannot be relied on.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Failed(_) | Self::Late(_) => true,
+            Self::Replica | Self::Untriggered(_) | Self::Rewound { .. } | Self::Stopped => false,
+        }
+    }
+}
+
+impl From<Lost> for Error {
+    fn from(lost: Lost) -> Self {
+        Self::Unavailable(Box::new(lost))
+    }
+}
+
+// === impl Handle ===
+
+impl<U: Uptime> Handle<U> {
+    pub(super) fn new(shared: Arc<Shared<U>>, rounds: watch::Receiver<Round>) -> Self {
+        Self { shared, rounds }
+    }
+
+    /// Whether a fact that was read at `position` may be answered from.
+    ///
+    /// Takes no I/O and no waiting while the lease is valid. Otherwise waits for a poll,
+    /// at most about half a second.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses only the answer.
+    pub async fn confirm(&self, position: Position, digest: Digest, user: &UserId) -> Confirmed {
+        // The lease before the view: a lease is published after the view that it is about.
+        if self.may_judge().await { self.judge(position, digest, user) } else { Confirmed::Unproven }
+    }
+
+    /// Waits until a poll that began after this call has brought the view up to date.
+    /// Those who call while a poll is under way share the next one.
+    ///
+    /// # Errors
+    /// [`Lost`] when the first such poll failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing; the poll still takes place.
+    pub async fn covered(&self) -> Result<(), Lost> {
+        let next = self.shared.demand();
+        let mut rounds = self.rounds.clone();
+        let ended = rounds.wait_for(|round| round.number >= next).await;
+        let failure = ended.map_or(Some(Lost::Stopped), |round| round.failure.clone());
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Waits until the view holds every record up to `position`.
+    ///
+    /// A place in another epoch counts as covered once a poll that began after this call
+    /// has shown that its epoch is over: what is believed now was read after that.
+    /// The wait for a place that was never given ends only with the caller's deadline.
+    ///
+    /// # Errors
+    /// [`Lost`] when the first poll that began after this call failed.
+    ///
+    /// # Cancel safety
+    /// As [`Self::covered`].
+    pub async fn revision_covered(&self, position: Position) -> Result<(), Lost> {
+        let covers = |known: Position| known.epoch == position.epoch && known.seq >= position.seq;
+        if self.shared.view.position().is_some_and(covers) {
+            return Ok(());
+        }
+        self.covered().await?;
+        let arrived = |known: Position| known.epoch != position.epoch || known.seq >= position.seq;
+        let mut rounds = self.rounds.clone();
+        let waited = rounds.wait_for(|_| self.shared.view.position().is_some_and(arrived)).await;
+        waited.map(drop).map_err(|_| Lost::Stopped)
+    }
+
+    /// The database's time, at most a poll's duration fast and never slow; `None` before
+    /// the first poll. For telling whether a token has expired.
+    #[must_use]
+    pub fn database_now(&self) -> Option<Timestamp> {
+        let offset = Some(self.shared.offset.load(Ordering::Acquire)).filter(|offset| *offset != NO_TIME)?;
+        DateTime::from_timestamp_micros(offset + micros(self.shared.uptime.elapsed()))
+    }
+
+    /// How well the reader does now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let now = self.shared.uptime.elapsed();
+        let applied = Some(self.shared.applied.load(Ordering::Acquire)).filter(|sent| *sent > 0);
+        Health {
+            position: self.shared.view.position(),
+            lag: applied.map(|sent| now.saturating_sub(Duration::from_nanos(sent))),
+            lease: self.shared.lease.until().and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero()),
+            failure: self.rounds.borrow().failure.clone(),
+        }
+    }
+
+    /// Tells of every poll that ends.
+    #[must_use]
+    pub fn rounds(&self) -> watch::Receiver<Round> {
+        self.rounds.clone()
+    }
+
+    async fn may_judge(&self) -> bool {
+        if self.shared.terms.max_staleness.is_zero() {
+            return self.covered().await.is_ok();
+        }
+        if self.shared.tenure() == Tenure::Valid {
+            return true;
+        }
+        let failed = self.rounds.borrow().failure.is_some();
+        (!failed && self.covered().await.is_ok()) || self.in_grace()
+    }
+
+    /// Whether the lease lapsed not long ago, and because of an outage.
+    fn in_grace(&self) -> bool {
+        let outage = self.rounds.borrow().failure.as_ref().is_some_and(Lost::is_outage);
+        match self.shared.tenure() {
+            Tenure::Valid => true,
+            Tenure::Grace => outage,
+            Tenure::Over => false,
+        }
+    }
+
+    fn judge(&self, position: Position, digest: Digest, user: &UserId) -> Confirmed {
+        match self.shared.view.judge(position, digest, user) {
+            Standing::Current => Confirmed::Current,
+            Standing::Outdated => Confirmed::Outdated,
+            Standing::Unknown => Confirmed::Unproven,
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl<U: Uptime> Shared<U> {
+    pub(super) fn new(terms: Terms, uptime: U) -> Self {
+        Self {
+            terms,
+            uptime,
+            view: View::default(),
+            lease: Lease::default(),
+            offset: AtomicI64::new(NO_TIME),
+            applied: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Asks for a poll that begins after this call, and returns its number.
+    pub(super) fn demand(&self) -> u64 {
+        // A poll that has begun already may have been answered from before this call.
+        let next = self.begun.load(Ordering::SeqCst) + 1;
+        self.wanted.fetch_max(next, Ordering::SeqCst);
+        self.wake.notify_one();
+        next
+    }
+
+    /// Waits until somebody wants a poll that has not begun.
+    pub(super) async fn demanded(&self) {
+        while self.wanted.load(Ordering::SeqCst) <= self.begun.load(Ordering::SeqCst) {
+            self.wake.notified().await;
+        }
+    }
+
+    /// Numbers a poll, before it is sent.
+    pub(super) fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Publishes a poll that was not yet sent at `sent`: the view first, the lease last.
+    pub(super) fn publish(&self, poll: Poll, sent: Duration) {
+        let now = poll.now.timestamp_micros();
+        self.view.apply(poll);
+        self.offset.store(now - micros(sent), Ordering::Release);
+        self.applied.store(u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
+        self.lease.grant(sent, self.terms.max_staleness);
+    }
+
+    fn tenure(&self) -> Tenure {
+        self.lease.tenure(self.uptime.elapsed(), self.terms.outage_grace)
+    }
+}
+
+fn micros(uptime: Duration) -> i64 {
+    i64::try_from(uptime.as_micros()).expect("uptimes end before 292,000 years")
+}
