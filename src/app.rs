@@ -19,10 +19,11 @@ use tokio::{
 };
 
 use crate::{
-    cache::{self, Backend, Cached, MemoryCache, SharedCache},
+    cache::{self, Ack, Backend, Cached, MemoryCache, Proof, SharedCache},
     component::{Condition, Watchman},
-    config::{self, CacheBackend, Config},
+    config::{self, CacheBackend, Config, RevokeAck},
     domain::{Authenticator, Clock as _, IssuePolicy, Issuer, NeverExpires, Revoker, SystemClock, TokenPrefix, Users},
+    journal::{self, Terms},
     proto as pb,
     shutdown::{Shutdown, Signals},
     store::{self, Database},
@@ -110,7 +111,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     background.spawn(reporter.run());
     background.spawn(purge(database.clone(), config.tokens.request_id_retention));
     let facts = facts(address, &database, &backend);
-    let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, &config.cache));
+    let proof = proof(&config, &database, &backend, &mut background);
+    let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, proof, &config.cache));
     store.prime().await.map_err(Error::Prime)?;
     let services = services(&config, &store, facts, components, redis.clone(), probes);
 
@@ -215,6 +217,25 @@ fn watch(
         condition
     });
     Components { database: condition, redis }
+}
+
+/// Starts reading the database's journal. Facts in this process's memory are not in reach
+/// of another process's tombstones, so they are proved by a poll each time (strict).
+fn proof(config: &Config, database: &Database, backend: &Backend, background: &mut JoinSet<()>) -> Proof {
+    let coherence = &config.coherence;
+    let max_staleness = match backend {
+        Backend::Memory(_) => Duration::ZERO,
+        Backend::Redis(_) | Backend::Off => coherence.max_staleness,
+    };
+    let outage_grace = if max_staleness.is_zero() { Duration::ZERO } else { coherence.outage_grace };
+    let terms = Terms { max_staleness, outage_grace, poll_interval: coherence.poll_interval };
+    let (reader, journal) = journal::reader(Arc::new(database.clone()), terms);
+    background.spawn(reader.run());
+    let ack = match coherence.revoke_ack {
+        RevokeAck::Cache => Ack::Cache,
+        RevokeAck::Lease => Ack::Lease,
+    };
+    Proof { journal, terms, ack }
 }
 
 /// Forgets `request_id`s that are past their retention, with the secrets sealed under them.

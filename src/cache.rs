@@ -49,6 +49,7 @@ pub use self::{
 use crate::{
     config,
     domain::{Clock, Digest, Error, Found, Freshness, Position, Reading, Source, Timestamp, TokenStore},
+    journal::{self, Confirmed, Terms},
 };
 
 /// The longest life of an entry, whatever is configured.
@@ -84,6 +85,27 @@ struct Inner<S, C> {
     negative: NegativeMemo,
     backlog: Arc<Backlog>,
     epoch: Epoch,
+    proof: Option<Proof>,
+}
+
+/// What a cached fact has to withstand beside its age, and what was promised about it.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// Knows what has ended since the fact was read.
+    pub journal: journal::Handle,
+    /// The bounds that the journal is read under.
+    pub terms: Terms,
+    /// What a revocation waits for.
+    pub ack: Ack,
+}
+
+/// What a revocation waits for before it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// The shared cache has taken every tombstone.
+    Cache,
+    /// Every lease from before the revocation has lapsed.
+    Lease,
 }
 
 /// Which incarnation of the database this process reads. Facts of another one, and of
@@ -108,17 +130,21 @@ impl Backend {
 // === impl Cached ===
 
 impl<S: TokenStore> Cached<S> {
-    /// Puts a backend in front of a store.
+    /// Puts a backend in front of a store; what it holds is believed as far as `proof` goes.
     #[must_use]
-    pub fn new(store: Arc<S>, backend: Backend, config: &config::Cache) -> Self {
-        Self::with_clock(store, backend, config, WallClock)
+    pub fn new(store: Arc<S>, backend: Backend, proof: Proof, config: &config::Cache) -> Self {
+        Self::assemble(store, backend, Some(proof), config, WallClock)
     }
 }
 
 impl<S: TokenStore, C: Clock> Cached<S, C> {
-    /// As [`Cached::new`], with a clock of one's own.
-    #[must_use]
-    pub fn with_clock(store: Arc<S>, backend: Backend, config: &config::Cache, clock: C) -> Self {
+    /// Without a journal: a fact is believed for `cache.entry_ttl`, whatever happened since.
+    #[cfg(test)]
+    fn with_clock(store: Arc<S>, backend: Backend, config: &config::Cache, clock: C) -> Self {
+        Self::assemble(store, backend, None, config, clock)
+    }
+
+    fn assemble(store: Arc<S>, backend: Backend, proof: Option<Proof>, config: &config::Cache, clock: C) -> Self {
         let inner = Inner {
             store,
             backend,
@@ -128,6 +154,7 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
             negative: NegativeMemo::new(config),
             backlog: Arc::default(),
             epoch: Epoch::default(),
+            proof,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -184,16 +211,19 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         match freshness {
             Freshness::Primary => None,
             Freshness::Shared => self.shared_hit(digest).await,
-            Freshness::Any => match self.negative.get(digest).or_else(|| self.local_hit(digest)) {
+            Freshness::Any => match self.negative.get(digest) {
                 Some(reading) => Some(reading),
-                None => self.shared_hit(digest).await,
+                None => match self.local_hit(digest).await {
+                    Some(reading) => Some(reading),
+                    None => self.shared_hit(digest).await,
+                },
             },
         }
     }
 
-    fn local_hit(&self, digest: Digest) -> Option<Reading> {
+    async fn local_hit(&self, digest: Digest) -> Option<Reading> {
         match &self.backend {
-            Backend::Memory(memory) => self.answer(&*memory.get(digest)?, Source::LocalCache),
+            Backend::Memory(memory) => self.answer(&*memory.get(digest)?, Source::LocalCache).await,
             Backend::Redis(_) | Backend::Off => None,
         }
     }
@@ -204,7 +234,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             return None;
         }
         match shared.get(digest).await {
-            Ok(Ok(fact)) => self.answer(&fact, Source::SharedCache),
+            Ok(Ok(fact)) => self.answer(&fact, Source::SharedCache).await,
             Ok(Err(NoFact::Absent | NoFact::Tombstone)) | Err(CacheError::Rejected(_)) => None,
             Ok(Err(reason)) => {
                 tracing::debug!(token_id = %digest.token_id(), %reason, "a cache entry is no fact");
@@ -217,14 +247,26 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         }
     }
 
-    /// Answers from a fact, when it still may be answered from. What else a fact has to
-    /// prove before it is believed belongs here.
-    fn answer(&self, fact: &Fact, source: Source) -> Option<Reading> {
-        if !self.epoch.is_of(fact.position) {
+    /// Answers from a fact, when it still may be answered from.
+    async fn answer(&self, fact: &Fact, source: Source) -> Option<Reading> {
+        if !self.epoch.is_of(fact.position) || !self.is_current(fact).await {
             return None;
         }
         let now = self.clock.now();
         fact.life(now, self.entry_ttl).map(|_| fact.reading(source, now))
+    }
+
+    /// Whether nothing has ended the token or changed its user since the fact was read.
+    async fn is_current(&self, fact: &Fact) -> bool {
+        let Some(proof) = &self.proof else { return true };
+        let (digest, user) = (fact.record.digest, &fact.record.user.id);
+        match proof.journal.confirm(fact.position, digest, user).await {
+            Confirmed::Current => true,
+            Confirmed::Outdated | Confirmed::Unproven => {
+                tracing::debug!(token_id = %digest.token_id(), "a fact is proved again");
+                false
+            }
+        }
     }
 
     /// Reads the database in a task of its own, and shares the result.

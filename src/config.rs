@@ -38,6 +38,8 @@ pub struct Config {
     pub redis: Redis,
     /// What is kept in front of the database.
     pub cache: Cache,
+    /// How soon a change takes effect that another program, or another replica, made in the database.
+    pub coherence: Coherence,
     /// When Redis is left alone.
     pub breaker: Breaker,
     /// The tokens that are issued.
@@ -236,6 +238,39 @@ pub enum CacheBackend {
     Memory,
     /// Nowhere.
     Off,
+}
+
+/// How soon a change takes effect that another program, or another replica, made in the database.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Coherence {
+    /// How long a committed change may go unnoticed by a cached answer; `0s` asks the database's
+    /// journal, in batches, before each cached answer. The in-process cache always does.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub max_staleness: Duration,
+    /// How much longer cached answers are given when the database cannot be reached; `0s` for not at all.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub outage_grace: Duration,
+    /// Time between two looks into the database's journal.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub poll_interval: Duration,
+    /// What Revoke waits for before it answers COMPLETE: `cache` (Redis has taken the
+    /// tombstones) or `lease` (`max_staleness` has passed; Redis is trusted for nothing).
+    pub revoke_ack: RevokeAck,
+}
+
+/// What Revoke waits for before it answers COMPLETE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RevokeAck {
+    /// Redis has taken the tombstones.
+    #[default]
+    Cache,
+    /// `max_staleness` has passed.
+    Lease,
 }
 
 /// When Redis is left alone.

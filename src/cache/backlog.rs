@@ -73,6 +73,9 @@ impl Backlog {
 
     /// Takes over tombstones of this `life`, to be written by `until`.
     pub(super) fn owe(self: &Arc<Self>, shared: &SharedCache, ids: Vec<TokenId>, life: Duration, until: Instant) {
+        if ids.is_empty() {
+            return;
+        }
         let mut owed = self.lock();
         owed.until.extend(ids.into_iter().map(|id| (id, until)));
         self.count.store(owed.until.len(), Ordering::Release);

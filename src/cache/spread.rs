@@ -2,13 +2,16 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
-use super::{Backend, Cached, Inner, backlog::bury_all};
-use crate::domain::{
-    Clock, Digest, Ending, Error, Freshness, Inserted, NewToken, Propagation, Reading, Revocation, Target, TokenId,
-    TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+use super::{Ack, Backend, Cached, Inner, SharedCache, backlog::bury_all};
+use crate::{
+    domain::{
+        Clock, Digest, Ending, Error, Freshness, Inserted, NewToken, Propagation, Reading, Revocation, Target, TokenId,
+        TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+    },
+    journal::Terms,
 };
 
 /// How much longer a tombstone lives than any entry that a fill could leave: the time
@@ -119,25 +122,58 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     }
 
     async fn tell(&self, ids: Vec<TokenId>) -> Propagation {
-        let until = Instant::now() + self.entry_ttl;
+        let committed = Instant::now();
         self.forget(&ids);
         match &self.backend {
-            Backend::Off => return Propagation::Complete,
-            Backend::Memory(memory) => ids.iter().for_each(|id| memory.bury(*id, self.tombstone_life())),
-            Backend::Redis(shared) => {
-                let owed = bury_all(shared, ids, self.tombstone_life()).await;
-                if !owed.is_empty() {
-                    self.backlog.owe(shared, owed, self.tombstone_life(), until);
-                    return Propagation::Pending { max_staleness: until.saturating_duration_since(Instant::now()) };
+            Backend::Off => Propagation::Complete,
+            Backend::Memory(memory) => {
+                for id in &ids {
+                    memory.bury(*id, self.tombstone_life());
                 }
+                Propagation::Complete
             }
+            Backend::Redis(shared) => self.tell_shared(shared, ids, committed).await,
         }
-        Propagation::Complete
     }
 
-    fn tombstone_life(&self) -> Duration {
-        self.entry_ttl + TOMBSTONE_SLACK
+    async fn tell_shared(&self, shared: &SharedCache, ids: Vec<TokenId>, committed: Instant) -> Propagation {
+        let owed = bury_all(shared, ids, self.tombstone_life()).await;
+        let told = owed.is_empty();
+        self.backlog.owe(shared, owed, self.tombstone_life(), committed + self.entry_ttl);
+        match &self.proof {
+            Some(proof) if told && proof.ack == Ack::Cache => Propagation::Complete,
+            Some(proof) => {
+                // Every lease that a view from before the commit could have is over then.
+                sleep_until(committed + proof.terms.max_staleness).await;
+                if told { Propagation::Complete } else { proof.terms.untold(committed) }
+            }
+            None if told => Propagation::Complete,
+            None => pending_until(committed + self.entry_ttl),
+        }
     }
+
+    /// No fact that a tombstone must keep out may outlive it.
+    fn tombstone_life(&self) -> Duration {
+        let bound = self.proof.as_ref().map(|proof| proof.terms.max_staleness + proof.terms.outage_grace);
+        self.entry_ttl.max(bound.unwrap_or_default()) + TOMBSTONE_SLACK
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// How far a change has come of which Redis could not be told, once leases have lapsed:
+    /// a replica that is cut from the database may go on for the grace.
+    fn untold(self, committed: Instant) -> Propagation {
+        match self.outage_grace {
+            Duration::ZERO => Propagation::Complete,
+            grace => pending_until(committed + self.max_staleness + grace),
+        }
+    }
+}
+
+fn pending_until(end: Instant) -> Propagation {
+    Propagation::Pending { max_staleness: end.saturating_duration_since(Instant::now()) }
 }
 
 /// The one that is complete later.

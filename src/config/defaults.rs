@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Cache, CacheBackend, Database, Health, Log, LogFormat, Redis, SchemaPreset, SecretText, Server, Tokens,
-    Users,
+    Breaker, Cache, CacheBackend, Coherence, Database, Health, Log, LogFormat, Redis, RevokeAck, SchemaPreset,
+    SecretText, Server, Tokens, Users,
 };
 
 impl Default for Server {
@@ -65,6 +65,17 @@ impl Default for Cache {
             memory_entries: 100_000,
             negative_ttl: Duration::from_secs(2),
             negative_entries: 100_000,
+        }
+    }
+}
+
+impl Default for Coherence {
+    fn default() -> Self {
+        Self {
+            max_staleness: Duration::from_secs(1),
+            outage_grace: Duration::from_secs(30),
+            poll_interval: Duration::from_millis(50),
+            revoke_ack: RevokeAck::Cache,
         }
     }
 }

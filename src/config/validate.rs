@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Breaker, Cache, CacheBackend, Database, Fault, Health, Loaded, Log, Purpose, Redis, SchemaNames, SecretText,
-    Server, Tokens,
+    Breaker, Cache, CacheBackend, Coherence, Database, Fault, Health, Loaded, Log, Purpose, Redis, SchemaNames,
+    SecretText, Server, Tokens,
 };
 use crate::domain::TokenPrefix;
 
@@ -46,6 +46,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.schema(&config.schema);
     judge.redis(&config.redis);
     judge.cache(&config.cache, &config.redis);
+    judge.coherence(&config.coherence);
     judge.breaker(&config.breaker);
     judge.tokens(&config.tokens);
     judge.health(&config.health);
@@ -133,6 +134,16 @@ impl Judge<'_> {
         self.at_least("cache.memory_entries", cache.memory_entries, 1);
         self.at_most("cache.negative_ttl", cache.negative_ttl, MAX_NEGATIVE_TTL);
         self.at_least("cache.negative_entries", cache.negative_entries, 1);
+    }
+
+    fn coherence(&mut self, coherence: &Coherence) {
+        let (polls, bound) = (coherence.poll_interval, coherence.max_staleness);
+        self.more_than_none("coherence.poll_interval", polls);
+        if !bound.is_zero() && bound < 4 * polls {
+            let problem = format!("is shorter than four times coherence.poll_interval, {}", text(polls));
+            let remedy = "give 0s, or a time in which a late poll can be made good";
+            self.refuse(&["coherence.max_staleness", "coherence.poll_interval"], problem, remedy);
+        }
     }
 
     fn breaker(&mut self, breaker: &Breaker) {

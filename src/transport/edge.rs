@@ -11,6 +11,7 @@ use std::{
 };
 
 use http::{Request, Response};
+use http_body_util::{BodyExt as _, Limited};
 use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
@@ -21,6 +22,8 @@ use super::status;
 /// When a caller that was refused a place may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Largest body that is read of a request that is refused.
+const MAX_REFUSED_BYTES: usize = 256 * 1024;
 /// Names the compressions that the server takes.
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 /// How much earlier than the caller's deadline the answer is given up.
@@ -80,7 +83,13 @@ where
         let probe = request.uri().path().starts_with("/grpc.health.v1.");
         let place = Arc::clone(&self.layer.places).try_acquire_owned().ok();
         if place.is_none() && !probe {
-            return Box::pin(async { Ok(status::overloaded(RETRY_AFTER).into_http()) });
+            let deadline = self.layer.deadline;
+            return Box::pin(async move {
+                // A stream that is closed before its body was read counts against the connection (h2
+                // takes it for an attack), and the caller would lose its other calls too.
+                let _unread = timeout(deadline, read_to_the_end(request.into_body())).await;
+                Ok(status::overloaded(RETRY_AFTER).into_http())
+            });
         }
         let span = tracing::debug_span!("rpc", method = request.uri().path(), request_id = request_id(&request));
         let deadline = callers_deadline(&request).map_or(self.layer.deadline, |asked| asked.min(self.layer.deadline));
@@ -114,6 +123,12 @@ fn callers_deadline(request: &Request<Body>) -> Option<Duration> {
         _ => return None,
     };
     Some(asked.saturating_sub(EARLIER))
+}
+
+/// Reads and forgets a body of at most [`MAX_REFUSED_BYTES`].
+async fn read_to_the_end(body: Body) {
+    let mut body = Limited::new(body, MAX_REFUSED_BYTES);
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 fn request_id(request: &Request<Body>) -> &str {

@@ -17,7 +17,7 @@ const RULES: [(&str, &[&str]); 16] = [
     ("shutdown", &["config"]),
     ("store", &["domain", "config", "component", "metrics"]),
     ("journal", &["domain", "config", "component", "metrics"]),
-    ("cache", &["domain", "config", "component", "metrics"]),
+    ("cache", &["domain", "journal", "config", "component", "metrics"]),
     ("transport", &["domain", "config", "component", "metrics", "proto"]),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "config", "proto", "store", "telemetry", "shutdown"]),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use prost::Message as _;
 use tokenward::proto::{
     AnswerSource, AuthenticateRequest, GetTokenRequest, GetUserRequest, InactiveReason, IssueTokenRequest,
@@ -141,7 +142,9 @@ async fn beyond_its_bounds_load_is_shed_with_the_time_to_retry() {
         let client = stack.client();
         let (slow, next) = (client.issue("first").await.secret, client.issue("second").await.secret);
         stack.postgres().relay.inject(Fault::Stall);
-        let waiting = tokio::spawn(keep_asking(client.clone(), slow));
+        // On a connection of its own.
+        let other = stack.server.new_connection().await.expect("the service accepts");
+        let waiting = tokio::spawn(keep_asking(other, slow));
         let shed = async || {
             let status = client.try_authenticate(about(&next)).await.expect_err("the database is stalled");
             let refusal = Refusal::of(&status);
@@ -157,9 +160,34 @@ async fn beyond_its_bounds_load_is_shed_with_the_time_to_retry() {
     }
 }
 
+/// HTTP/2 counts streams that end before their request was read, and takes many for an attack.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_shed_ten_thousand_times_keeps_its_connection() {
+    let settings =
+        [("TOKENWARD_SERVER__MAX_CONCURRENT_REQUESTS", "1"), ("TOKENWARD_DATABASE__STATEMENT_TIMEOUT", "3s")];
+    let mut stack = Stack::start_with(On::Postgres, With::Memory, &settings).await;
+    let client = stack.client();
+    let (slow, next) = (client.issue("first").await.secret, client.issue("second").await.secret);
+    stack.postgres().relay.inject(Fault::Stall);
+    let other = stack.server.new_connection().await.expect("the service accepts");
+    let waiting = tokio::spawn(keep_asking(other, slow));
+    for _ in 0..200 {
+        let refused = join_all((0..50).map(|_| client.try_authenticate(about(&next)))).await;
+        for status in refused {
+            let refusal = Refusal::of(&status.expect_err("the database is stalled"));
+            assert_eq!(refusal.code, Code::Unavailable, "{refusal:?}");
+        }
+    }
+    stack.postgres().relay.inject(Fault::None);
+    waiting.await.expect("the first caller is answered");
+}
+
 /// Keeps one call under way for as long as the database is stalled.
 async fn keep_asking(client: Client, secret: String) {
-    while client.try_authenticate(about(&secret)).await.is_err() {}
+    // A refusal because another call has the place comes at once: not too often.
+    while client.try_authenticate(about(&secret)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,6 +64,7 @@ impl Server {
         let install = as_nobody(Path::new("mariadb-install-db"))
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .arg(format!("--datadir={}", server.data().display()))
+            .arg(format!("--tmpdir={}", server.data().display()))
             .output()
             .expect("mariadb-install-db is installed");
         assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
@@ -202,6 +203,7 @@ impl Server {
                 let mut command = as_nobody(Path::new("/usr/sbin/mariadbd"));
                 command.args(["--no-defaults", "--skip-networking", "--innodb-flush-log-at-trx-commit=2"]);
                 command.arg(format!("--datadir={}", self.data().display()));
+                command.arg(format!("--tmpdir={}", self.data().display()));
                 command.arg(format!("--socket={}", self.socket().display()));
                 command
             }

@@ -96,6 +96,8 @@ impl MariaDb {
 fn initialise(data: &Path) {
     let mut command = template::unprivileged("mariadb-install-db");
     command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+    // Servers that share a directory for temporary tables delete each other's.
+    command.arg(format!("--tmpdir={}", data.display()));
     command.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=4M"]);
     template::run(&mut command);
 }
@@ -103,6 +105,7 @@ fn initialise(data: &Path) {
 fn launch(dir: &Path) -> Process {
     let mut command = template::unprivileged(program());
     command.arg("--no-defaults").arg(format!("--datadir={}", dir.join("data").display()));
+    command.arg(format!("--tmpdir={}", dir.join("data").display()));
     command.arg(format!("--socket={}", dir.join("mariadb.sock").display()));
     command.arg(format!("--pid-file={}", dir.join("mariadb.pid").display()));
     command.args(["--skip-networking", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M"]);

@@ -14,6 +14,10 @@ use crate::harness::{
 };
 
 /// Life of a cache entry in these tests: no answer may be staler, and a second is for the way.
+/// So that a revocation is complete when the leases have lapsed.
+const NO_GRACE: (&str, &str) = ("TOKENWARD_COHERENCE__OUTAGE_GRACE", "0s");
+/// The default of `coherence.max_staleness`.
+const LEASE: Duration = Duration::from_secs(1);
 const ENTRY_TTL: (&str, &str) = ("TOKENWARD_CACHE__ENTRY_TTL", "5s");
 const MAX_STALENESS: Duration = Duration::from_secs(6);
 
@@ -113,7 +117,8 @@ struct Revoked {
 impl Revoked {
     async fn make(client: &Client, token: Issued) -> Self {
         let call = client.try_revoke(Target::Token(token.secret.clone()));
-        let answer = answered("Revoke of a cached token", PROMPT, call).await;
+        // Without Redis it waits until every lease from before it has lapsed.
+        let answer = answered("Revoke of a cached token", LEASE + PROMPT, call).await;
         assert!(answer.revoked, "{answer:?}");
         let revoked = Self { token, at: Instant::now(), within: staleness(&answer) };
         if revoked.within.is_zero() {
@@ -147,7 +152,7 @@ fn staleness(answer: &RevokeResponse) -> Duration {
 
 async fn every_call_is_answered(on: On, broken: Broken) {
     report(&format!("Redis {broken:?}, {on:?}"));
-    let mut stack = Stack::start_with(on, With::Redis, &[ENTRY_TTL]).await;
+    let mut stack = Stack::start_with(on, With::Redis, &[ENTRY_TTL, NO_GRACE]).await;
     let client = stack.client();
     let replica = replica_id(&client).await;
     let (hot, doomed) = (client.issue("hot").await, client.issue("doomed").await);
@@ -166,10 +171,10 @@ async fn every_call_is_answered(on: On, broken: Broken) {
     let issued: Issued = answered("IssueToken", PROMPT, client.try_issue(for_user("new"))).await.into();
     let answer = answered("Authenticate, new", PROMPT, client.try_authenticate(about(&issued.secret))).await;
     assert!(answer.active, "{answer:?}");
-    let revoked = Revoked::make(&client, doomed).await;
     if let Some(serves) = expected.redis {
         becomes(&client, "redis", serves, Duration::from_secs(1).saturating_sub(since.elapsed())).await;
     }
+    let revoked = Revoked::make(&client, doomed).await;
     goes_on(&client, &hot).await;
 
     broken.heal(stack.redis()).await;
