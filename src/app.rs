@@ -21,12 +21,15 @@ use tokio::{
 use crate::{
     cache::{self, Ack, Backend, Cached, MemoryCache, Proof, SharedCache},
     component::{Condition, Watchman},
-    config::{self, CacheBackend, Config, RevokeAck},
-    domain::{Authenticator, Clock as _, IssuePolicy, Issuer, NeverExpires, Revoker, SystemClock, TokenPrefix, Users},
+    config::{self, CacheBackend, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
+    domain::{
+        Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires, Revoker,
+        SystemClock, TokenPrefix, Users,
+    },
     journal::{self, Terms},
     proto as pb,
     shutdown::{Shutdown, Signals},
-    store::{self, Database},
+    store::{self, Database, Finding, Severity},
     transport::{
         self, Exposure, Facts, Owners, Replica, Services, TokenAdmin, Tokens,
         health::{self, Components, RedisLoss, Reporter},
@@ -49,6 +52,9 @@ pub enum Error {
     /// The database's schema is not what this version needs, or could not be changed.
     #[error(transparent)]
     Schema(#[from] store::SchemaError),
+    /// The database is not as the settings say.
+    #[error("the database is not as the settings say:\n{0}")]
+    Unfit(String),
     /// The database stopped answering.
     #[error("the database stopped answering while the service started")]
     Prime(#[source] crate::domain::Error),
@@ -165,6 +171,27 @@ pub async fn migrate(config: Config, verb: Migrate) -> Result<String, Error> {
     Ok(lines.join("\n"))
 }
 
+/// Compares the settings with the database; the text is for people.
+///
+/// # Errors
+/// [`Error::Unfit`] with everything that does not fit; when the database cannot be reached.
+pub async fn check(config: Config) -> Result<String, Error> {
+    let mut lines = vec!["configuration is valid".to_owned()];
+    if Database::is_yet_to_be_created(&config) {
+        let absent = Finding::fault("database.url", "the file is not there", "name the file that Django uses");
+        return match config.database.schema {
+            SchemaPreset::Knox => Err(Error::Unfit(absent.to_string())),
+            SchemaPreset::Native => Ok(format!("{}\nthe database file is not there yet: `serve` creates it", lines[0])),
+        };
+    }
+    let database = Database::open(&config).await?;
+    let findings = database.check().await?;
+    database.close().await;
+    let fits = findings.iter().all(|finding| finding.severity == Severity::Warning);
+    lines.extend(findings.iter().map(Finding::to_string));
+    if fits { Ok(lines.join("\n")) } else { Err(Error::Unfit(lines[1..].join("\n"))) }
+}
+
 fn changed(verb: &str, nothing: &str, names: &[String]) -> Vec<String> {
     if names.is_empty() {
         vec![nothing.to_owned()]
@@ -277,9 +304,9 @@ fn services(
     let users = Arc::new(Users::new(Arc::clone(store), SystemClock));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), SystemClock),
+            Authenticator::new(Arc::clone(store), SystemClock, hashing(config)),
             Issuer::new(Arc::clone(store), SystemClock, issue_policy(config)),
-            Revoker::new(Arc::clone(store), SystemClock),
+            Revoker::new(Arc::clone(store), SystemClock, hashing(config)),
         ),
         admin: TokenAdmin::new(Arc::clone(&users), SystemClock),
         owners: Owners::new(users),
@@ -295,7 +322,22 @@ fn issue_policy(config: &Config) -> IssuePolicy {
         max_ttl: Some(tokens.max_ttl).filter(|limit| !limit.is_zero()),
         never_expires: if tokens.allow_never_expires { NeverExpires::Allowed } else { NeverExpires::Refused },
         prefix: tokens.prefix.parse::<TokenPrefix>().expect("the configuration was validated"),
+        hashing: hashing(config),
     }
+}
+
+fn hashing(config: &Config) -> Hashing {
+    let function = match config.tokens.hash {
+        TokenHash::Sha512 => HashFunction::Sha512,
+        TokenHash::Sha256 => HashFunction::Sha256,
+        TokenHash::Sha3 => HashFunction::Sha3,
+        TokenHash::Blake2b => HashFunction::Blake2b,
+    };
+    let accepts_knox4 = match &config.tokens.accept_digests {
+        Some(forms) => forms.contains(&DigestForm::Knox4),
+        None => config.database.schema == SchemaPreset::Knox,
+    };
+    Hashing { function, knox4: if accepts_knox4 { Knox4::Accepted } else { Knox4::Unknown } }
 }
 
 fn breaker(redis: &SharedCache) -> pb::CircuitBreaker {

@@ -48,7 +48,7 @@ pub use self::{
 };
 use crate::{
     config,
-    domain::{Clock, Digest, Error, Found, Freshness, Position, Reading, Source, Timestamp, TokenStore},
+    domain::{Clock, Digest, Digests, Error, Found, Freshness, Position, Reading, Source, Timestamp, TokenStore},
     journal::{self, Confirmed, Terms},
 };
 
@@ -188,7 +188,9 @@ impl Epoch {
 // === impl Inner ===
 
 impl<S: TokenStore, C: Clock> Inner<S, C> {
-    async fn find(self: &Arc<Self>, digest: Digest, freshness: Freshness) -> Result<Reading, Error> {
+    /// Cache, memo and flights know a token by its current digest alone.
+    async fn find(self: &Arc<Self>, digests: Digests, freshness: Freshness) -> Result<Reading, Error> {
+        let digest = digests.current;
         let began = self.flights.begin();
         let mut waited: Option<Arc<Flight>> = None;
         loop {
@@ -197,7 +199,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             }
             match self.flights.board(digest, began, waited.as_deref()) {
                 Boarding::Join(flight) => return flight.outcome().await,
-                Boarding::Lead(ticket) => return self.fly(ticket).outcome().await,
+                Boarding::Lead(ticket) => return self.fly(ticket, digests).outcome().await,
                 Boarding::Late(flight) => {
                     flight.settled().await;
                     waited = Some(flight);
@@ -270,11 +272,11 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     }
 
     /// Reads the database in a task of its own, and shares the result.
-    fn fly(self: &Arc<Self>, ticket: Ticket) -> Arc<Flight> {
+    fn fly(self: &Arc<Self>, ticket: Ticket, digests: Digests) -> Arc<Flight> {
         let (inner, flight) = (Arc::clone(self), Arc::clone(ticket.flight()));
         let read = async move {
             let (read_at, sent) = (inner.clock.now(), Instant::now());
-            let outcome = inner.store.find(ticket.digest(), Freshness::Primary).await.map_err(Arc::new);
+            let outcome = inner.store.find(digests, Freshness::Primary).await.map_err(Arc::new);
             if let Ok(reading) = &outcome {
                 inner.epoch.learn(reading.position);
             }
@@ -293,6 +295,8 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         let verdict = match reading.found {
             Found::Unknown => Verdict::Unknown,
             Found::Revoked => Verdict::Revoked,
+            // The journal and tombstones name the row by another digest: it is read each time.
+            Found::Token(record) if record.digest != ticket.digest() => return,
             Found::Token(record) => {
                 return self.fill(ticket.flight(), Fact { position: reading.position, read_at, record }).await;
             }

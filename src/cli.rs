@@ -80,6 +80,7 @@ pub struct Job(Work);
 enum Work {
     Serve(Config),
     Migrate(Config, Migrate),
+    Check(Config),
     Print(String),
     Call(Target, Call),
 }
@@ -116,7 +117,7 @@ impl Job {
     #[must_use]
     pub fn log(&self) -> Option<&Log> {
         match &self.0 {
-            Work::Serve(config) | Work::Migrate(config, _) => Some(&config.log),
+            Work::Serve(config) | Work::Migrate(config, _) | Work::Check(config) => Some(&config.log),
             Work::Print(_) | Work::Call(..) => None,
         }
     }
@@ -128,7 +129,7 @@ impl Job {
     pub fn runtime(&self) -> Result<Runtime, ExitCode> {
         let mut builder = match &self.0 {
             Work::Serve(_) => Builder::new_multi_thread(),
-            Work::Migrate(..) | Work::Print(_) | Work::Call(..) => Builder::new_current_thread(),
+            Work::Migrate(..) | Work::Check(_) | Work::Print(_) | Work::Call(..) => Builder::new_current_thread(),
         };
         builder.enable_all().build().map_err(|error| Failure::Runtime(error).report(failure::code))
     }
@@ -153,6 +154,7 @@ impl Work {
         match self {
             Self::Serve(config) => app::serve(config).await.map_err(Failure::from).map(|()| Ending::Done),
             Self::Migrate(config, verb) => print(&(app::migrate(config, verb).await? + "\n")),
+            Self::Check(config) => print(&(app::check(config).await? + "\n")),
             Self::Print(text) => print(&text),
             Self::Call(target, call) => call.run(&target).await,
         }
@@ -169,7 +171,7 @@ impl Cli {
                 let (config, verb) = migrate.load()?;
                 Work::Migrate(config, verb)
             }
-            Verb::Config(config) => Work::Print(config.text()?),
+            Verb::Config(config) => config.prepare()?,
             Verb::Completions(completions) => Work::Print(completions.script(&mut Self::command())),
             Verb::Version => Work::Print(version::text()),
             Verb::Call(call) => Work::Call(self.target, call),

@@ -15,6 +15,7 @@ mod defaults;
 mod describe;
 mod fault;
 mod layers;
+mod schema;
 mod secret;
 mod settings;
 mod validate;
@@ -22,6 +23,7 @@ mod validate;
 pub use describe::{default_toml, print_json, print_toml, readme_table};
 pub use fault::{Fault, Faults, Origin};
 pub use layers::{Flag, Loaded, Purpose, Sources, load};
+pub use schema::{DigestForm, SchemaNames, TokenHash, UserIdType};
 pub use secret::SecretText;
 
 /// All settings.
@@ -131,50 +133,6 @@ pub enum SchemaPreset {
     Native,
     /// django-rest-knox's tables.
     Knox,
-}
-
-/// Table and column names, where they differ from the preset that `database.schema` names.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default)]
-pub struct SchemaNames {
-    /// The token table.
-    pub token_table: Option<String>,
-    /// The token table's primary key column.
-    pub token_digest: Option<String>,
-    /// The token table's selector column.
-    pub token_key: Option<String>,
-    /// The token table's owner column.
-    pub token_user: Option<String>,
-    /// The token table's creation column.
-    pub token_created: Option<String>,
-    /// The token table's expiry column.
-    pub token_expiry: Option<String>,
-    /// The user table.
-    pub user_table: Option<String>,
-    /// The user table's primary key column.
-    pub user_id: Option<String>,
-    /// Type of the user table's primary key.
-    pub user_id_type: Option<UserIdType>,
-    /// The user table's active column; empty where there is none.
-    pub user_active: Option<String>,
-    /// Columns of the user table that Authenticate returns as attributes.
-    pub user_attributes: Option<Vec<String>>,
-}
-
-/// Type of a user table's primary key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum UserIdType {
-    /// 32-bit integer.
-    Int,
-    /// 64-bit integer.
-    Bigint,
-    /// A database UUID.
-    Uuid,
-    /// A UUID as 32 hexadecimal characters.
-    Char32,
-    /// Text.
-    Text,
 }
 
 /// The shared cache's server.
@@ -315,6 +273,14 @@ pub struct Tokens {
     pub prefix: String,
     /// Live tokens a user may have; 0 for no limit.
     pub limit_per_user: u32,
+    /// Hash function of digests, as knox's `SECURE_HASH_ALGORITHM`: `sha512`, `sha256`, `sha3-512` or `blake2b-512`.
+    pub hash: TokenHash,
+    /// Digests by which tokens are found: `knox5`, and `knox4` for rows that knox 4.2 wrote. Where unset,
+    /// both with schema `knox`, `knox5` alone with `native`.
+    pub accept_digests: Option<Vec<DigestForm>>,
+    /// Rewrite a row of knox 4.2, once its token was presented, as knox 5 would have written it. Only when
+    /// every Django is on knox 5.
+    pub upgrade_digests: bool,
     /// How long a `request_id` makes a retry return the first token.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]

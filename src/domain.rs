@@ -5,6 +5,7 @@
 
 mod authenticator;
 mod clock;
+mod digest;
 mod error;
 mod idempotency;
 mod issuer;
@@ -17,6 +18,7 @@ mod users;
 
 pub use authenticator::{Answer, Authenticator, Presented};
 pub use clock::{SetClock, SystemClock};
+pub use digest::{Digest, Digests, HashFunction, Hashing, InvalidDigest, InvalidTokenId, Knox4, Legacy, TokenId};
 pub use error::{Error, InactiveReason, Subject, Violation};
 pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
 pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};
@@ -25,9 +27,6 @@ pub use ports::{
     Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
 };
 pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
-pub use revoker::Revoker;
-pub use token::{
-    Digest, InvalidDigest, InvalidPrefix, InvalidTokenId, MAX_TOKEN_BYTES, MalformedToken, SECRET_BYTES, Secret, Token,
-    TokenId, TokenKey, TokenPrefix,
-};
+pub use revoker::{Named, Revoker};
+pub use token::{InvalidPrefix, MAX_TOKEN_BYTES, MalformedToken, SECRET_BYTES, Secret, Token, TokenKey, TokenPrefix};
 pub use users::{Page, PageRequest, Users};

@@ -15,26 +15,29 @@ use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument as _;
 
 use self::{
-    connect::{Connector, Limits},
+    connect::{Connector, Limits, Session},
     dialect::Dialect,
     error::StoreError,
     pool::Pool,
     rows::Rows,
     schema::Schema,
     statements::Statements,
+    time::Times,
     user_key::UserKey,
 };
 use crate::{
-    config::Config,
+    config::{Config, TokenHash},
     domain::{
-        Digest, Ending, Error, Freshness, Inserted, NewToken, Reading, Revocation, Target, Timestamp, TokenId,
+        Digests, Ending, Error, Freshness, Inserted, NewToken, Reading, Revocation, Target, Timestamp, TokenId,
         TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
 };
 
+mod check;
 mod connect;
 mod dialect;
 mod error;
+mod extra;
 mod find;
 mod issue;
 mod journal;
@@ -47,9 +50,11 @@ mod schema;
 mod statements;
 mod time;
 mod triggers;
+mod upgrade;
 mod user_key;
 mod users;
 
+pub use check::{Finding, Severity};
 pub use migrate::{MigrationState, MigrationStatus, SchemaError};
 
 /// The tokens and users in a database. Clones share its connections.
@@ -73,6 +78,11 @@ struct Inner {
     /// Live tokens a user may have; 0 for no limit.
     limit_per_user: u32,
     create_on_issue: bool,
+    /// Whether rows of knox 4.2 are rewritten, and how many still may be at once.
+    upgrade_digests: bool,
+    upgrades: Arc<Semaphore>,
+    /// Hexadecimal digits of a digest.
+    digest_chars: usize,
 }
 
 /// Why the database cannot be used. The texts name the setting and never hold a password.
@@ -124,7 +134,7 @@ impl Database {
     /// [`OpenError`].
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let schema = Schema::resolve(config)?;
-        let connector = Connector::new(&config.database)?;
+        let connector = Connector::new(&config.database, Session::of(&schema))?;
         let limits = Limits::of(&config.database);
         let dialect = connector.dialect();
         let database = Self(Arc::new(Inner {
@@ -137,6 +147,9 @@ impl Database {
             limits,
             limit_per_user: config.tokens.limit_per_user,
             create_on_issue: config.users.create_on_issue,
+            upgrade_digests: config.tokens.upgrade_digests,
+            digest_chars: if config.tokens.hash == TokenHash::Sha256 { 64 } else { 128 },
+            upgrades: Arc::new(Semaphore::new(upgrade::CONCURRENCY)),
             dialect,
             schema,
             connector,
@@ -199,8 +212,8 @@ impl Database {
 }
 
 impl TokenStore for Database {
-    async fn find(&self, digest: Digest, _: Freshness) -> Result<Reading, Error> {
-        Ok(find::find(&self.0, digest).await?)
+    async fn find(&self, digests: impl Into<Digests> + Send, _: Freshness) -> Result<Reading, Error> {
+        Ok(find::find(&self.0, digests.into()).await?)
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
@@ -260,8 +273,19 @@ impl Inner {
         }
     }
 
+    /// Of the token table, and of the user table.
     fn rows(&self) -> Rows<'_> {
-        Rows { dialect: self.dialect, schema: &self.schema }
+        Rows { dialect: self.dialect, schema: &self.schema, times: self.times() }
+    }
+
+    /// Of the detail table.
+    fn detail_rows(&self) -> Rows<'_> {
+        Rows { times: Times::ours(self.dialect), ..self.rows() }
+    }
+
+    /// How the token table keeps times.
+    fn times(&self) -> Times {
+        self.schema.token.times(self.dialect)
     }
 
     /// `None` when the user table can hold no such key.

@@ -8,8 +8,8 @@ use tracing::Instrument as _;
 use super::{Ack, Backend, Cached, Inner, SharedCache, backlog::bury_all};
 use crate::{
     domain::{
-        Clock, Digest, Ending, Error, Freshness, Inserted, NewToken, Propagation, Reading, Revocation, Target, TokenId,
-        TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Clock, Digests, Ending, Error, Freshness, Inserted, NewToken, Propagation, Reading, Revocation, Target,
+        TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
     journal::Terms,
 };
@@ -21,8 +21,8 @@ const TOMBSTONE_SLACK: Duration = Duration::from_secs(10);
 // === impl Cached ===
 
 impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
-    async fn find(&self, digest: Digest, freshness: Freshness) -> Result<Reading, Error> {
-        self.inner.find(digest, freshness).await
+    async fn find(&self, digests: impl Into<Digests> + Send, freshness: Freshness) -> Result<Reading, Error> {
+        self.inner.find(digests.into(), freshness).await
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
@@ -40,7 +40,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         let inner = self.inner.clone();
         to_its_end(async move {
             let revocation = inner.store.revoke(target, ending).await?;
-            Ok(inner.spread(revocation, Some(id(target))).await)
+            Ok(inner.spread(revocation, target.token_ids()).await)
         })
         .await
     }
@@ -49,7 +49,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         let inner = self.inner.clone();
         to_its_end(async move {
             let revocation = inner.store.revoke_all(user, except, ending).await?;
-            Ok(inner.spread(revocation, None).await)
+            Ok(inner.spread(revocation, vec![]).await)
         })
         .await
     }
@@ -70,7 +70,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         let inner = self.inner.clone();
         to_its_end(async move {
             let (user, revocation) = inner.store.upsert_user(change).await?;
-            Ok((user, inner.spread(revocation, None).await))
+            Ok((user, inner.spread(revocation, vec![]).await))
         })
         .await
     }
@@ -79,7 +79,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         let inner = self.inner.clone();
         to_its_end(async move {
             let revocation = inner.store.delete_user(user, ending).await?;
-            Ok(inner.spread(revocation, None).await)
+            Ok(inner.spread(revocation, vec![]).await)
         })
         .await
     }
@@ -94,13 +94,6 @@ async fn to_its_end<T: Send + 'static>(
     ended.unwrap_or_else(|abandoned| Err(Error::Unavailable(Box::new(abandoned))))
 }
 
-fn id(target: Target) -> TokenId {
-    match target {
-        Target::Digest(digest) => digest.token_id(),
-        Target::Id(id) => id,
-    }
-}
-
 // === impl Inner ===
 
 impl<S: TokenStore, C: Clock> Inner<S, C> {
@@ -112,11 +105,11 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 
     /// Spreads a change that has just been committed, and says how far it came.
     ///
-    /// `target` is told even when nothing was ended now: a retry finds the token ended
-    /// already, while the first attempt may not have come as far as this.
-    async fn spread(&self, mut revocation: Revocation, target: Option<TokenId>) -> Revocation {
+    /// The tokens `named` are told of even when nothing was ended now: a retry finds the token
+    /// ended already, while the first attempt may not have come as far as this.
+    async fn spread(&self, mut revocation: Revocation, named: Vec<TokenId>) -> Revocation {
         let mut ids = revocation.ended.clone();
-        ids.extend(target.filter(|id| !revocation.ended.contains(id)));
+        ids.extend(named.into_iter().filter(|id| !revocation.ended.contains(id)));
         revocation.propagation = later(revocation.propagation, self.tell(ids).await);
         revocation
     }

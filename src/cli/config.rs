@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Failure,
+    Failure, Work,
     settings::Settings,
     show::{Format, FormatArgs},
 };
@@ -20,7 +20,7 @@ pub(super) struct ConfigArgs {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Say whether the settings are valid; exits 1 with every fault when they are not.
+    /// Say whether the settings are valid and the database is as they say; exits 1 with every fault when not.
     Check,
     /// Print the effective settings and where they come from, secrets redacted.
     Print {
@@ -34,15 +34,15 @@ enum Verb {
 // === impl ConfigArgs ===
 
 impl ConfigArgs {
-    pub(super) fn text(self) -> Result<String, Failure> {
+    pub(super) fn prepare(self) -> Result<Work, Failure> {
         let load = || self.settings.load(Purpose::Serve, Vec::new());
-        Ok(match self.verb {
-            Verb::Check => load().map(|_| "configuration is valid\n".to_owned())?,
+        Ok(Work::Print(match self.verb {
+            Verb::Check => return Ok(Work::Check(load()?.config)),
             Verb::Default => default_toml(),
             Verb::Print { format } => match format.format() {
                 Format::Human => print_toml(&load()?),
                 Format::Json => print_json(&load()?) + "\n",
             },
-        })
+        }))
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn from_text(setting: &Setting, text: &str) -> Result<Option<Value>, 
         Kind::Bool => text.parse().map_or(Value::Null, Value::Bool),
         Kind::Integer { .. } => text.parse::<u64>().map_or(Value::Null, Value::from),
         Kind::Number => text.parse::<f64>().map_or(Value::Null, Value::from),
-        Kind::List => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
+        Kind::List(_) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
         Kind::Duration | Kind::Text | Kind::Choice(_) | Kind::Secret => Value::from(text),
     };
     check(setting, value).map(Some)
@@ -42,7 +42,7 @@ pub(super) fn check(setting: &Setting, value: Value) -> Result<Value, Misfit> {
         Kind::Duration => value.as_str().is_some_and(is_duration),
         Kind::Text | Kind::Secret => value.is_string(),
         Kind::Choice(words) => value.as_str().is_some_and(|word| words.iter().any(|known| known == word)),
-        Kind::List => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+        Kind::List(_) => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
     };
     if fits && is_accepted(setting, &value) { Ok(value) } else { Err(misfit(&setting.kind, &value)) }
 }
@@ -70,7 +70,11 @@ fn misfit(kind: &Kind, value: &Value) -> Misfit {
         Kind::Duration => duration_misfit(value),
         Kind::Text | Kind::Secret => ("is not text".to_owned(), "give text, in quotes in the file".to_owned()),
         Kind::Choice(words) => choice_misfit(words, value),
-        Kind::List => {
+        Kind::List(words) if !words.is_empty() => (
+            format!("is not a list of {}", words.join(", ")),
+            format!(r#"give ["{}"] in the file, {} in a variable"#, words.join(r#"", ""#), words.join(",")),
+        ),
+        Kind::List(_) => {
             ("is not a list of texts".to_owned(), r#"give ["a", "b"] in the file, a,b in a variable"#.to_owned())
         }
     };

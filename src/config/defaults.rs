@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Breaker, Cache, CacheBackend, Coherence, Database, Health, Log, LogFormat, Redis, RevokeAck, SchemaPreset,
-    SecretText, Server, Tokens, Users,
+    SecretText, Server, TokenHash, Tokens, Users,
 };
 
 impl Default for Server {
@@ -101,6 +101,9 @@ impl Default for Tokens {
             allow_never_expires: false,
             prefix: String::new(),
             limit_per_user: 0,
+            hash: TokenHash::Sha512,
+            accept_digests: None,
+            upgrade_digests: false,
             request_id_retention: Duration::from_hours(1),
         }
     }

@@ -88,7 +88,9 @@ fn comment(text: &str) -> String {
 /// A setting without a value stands as a comment, so that it can be found.
 fn line(setting: &Setting, value: &Value) -> String {
     match value {
-        Value::Null => format!("# {} = {}\n", setting.name, if setting.kind == Kind::List { "[]" } else { "\"\"" }),
+        Value::Null => {
+            format!("# {} = {}\n", setting.name, if matches!(setting.kind, Kind::List(_)) { "[]" } else { "\"\"" })
+        }
         value => format!("{} = {}\n", setting.name, toml_text(value)),
     }
 }

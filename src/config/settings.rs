@@ -46,8 +46,8 @@ pub(super) enum Kind {
     Text,
     /// One of these words.
     Choice(Vec<String>),
-    /// Several texts.
-    List,
+    /// Several texts; of these words, where there are any.
+    List(Vec<String>),
     /// Text that is shown nowhere.
     Secret,
 }
@@ -129,20 +129,25 @@ fn kind(schema: &Value) -> Kind {
     if let Some(forms) = schema["anyOf"].as_array() {
         return kind(forms.first().expect("an optional choice has two forms"));
     }
-    if let Some(choices) = schema["oneOf"].as_array() {
-        return Kind::Choice(choices.iter().filter_map(|choice| choice["const"].as_str()).map(str::to_owned).collect());
+    if schema["oneOf"].is_array() {
+        return Kind::Choice(words(schema));
     }
     let types = schema["type"].as_array().and_then(|types| types.first()).unwrap_or(&schema["type"]);
     match types.as_str().expect("a field has a type") {
         "boolean" => Kind::Bool,
         "integer" => Kind::Integer { max: largest(&schema["format"]) },
         "number" => Kind::Number,
-        "array" => Kind::List,
+        "array" => Kind::List(words(&schema["items"])),
         "string" if schema["writeOnly"] == true => Kind::Secret,
         "string" if schema["format"] == DurationText::FORMAT => Kind::Duration,
         "string" => Kind::Text,
         other => panic!("no setting is of type {other}"),
     }
+}
+
+fn words(schema: &Value) -> Vec<String> {
+    let choices = schema["oneOf"].as_array().into_iter().flatten();
+    choices.filter_map(|choice| choice["const"].as_str()).map(str::to_owned).collect()
 }
 
 fn largest(format: &Value) -> u64 {
@@ -204,7 +209,8 @@ mod tests {
         assert_eq!(kind_of("tokens.ttl"), &Kind::Duration);
         assert_eq!(kind_of("redis.key_prefix"), &Kind::Text);
         assert_eq!(kind_of("database.url_file"), &Kind::Text);
-        assert_eq!(kind_of("schema.user_attributes"), &Kind::List);
+        assert_eq!(kind_of("schema.user_attributes"), &Kind::List(vec![]));
+        assert_eq!(kind_of("tokens.accept_digests"), &Kind::List(vec!["knox5".to_owned(), "knox4".to_owned()]));
         assert_eq!(kind_of("database.schema"), &Kind::Choice(vec!["native".to_owned(), "knox".to_owned()]));
         assert!(matches!(kind_of("schema.user_id_type"), Kind::Choice(words) if words.len() == 5));
     }
@@ -212,7 +218,7 @@ mod tests {
     #[test]
     fn a_setting_is_optional_when_its_field_is() {
         let optional: Vec<_> = settings().iter().filter(|setting| setting.optional).map(Setting::key).collect();
-        assert_eq!(optional.len(), 15, "{optional:?}");
+        assert_eq!(optional.len(), 17, "{optional:?}");
         assert!(optional.iter().all(|key| setting(key).is_some_and(|setting| setting.default.is_null())));
         assert!(settings().iter().filter(|setting| !setting.optional).all(|setting| !setting.default.is_null()));
     }

@@ -10,6 +10,8 @@ use super::{
 };
 use crate::domain::TokenPrefix;
 
+mod adopted;
+
 const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
 const REDIS_SCHEMES: [&str; 7] = [
     "redis://",
@@ -44,11 +46,13 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     }
     judge.database(&config.database);
     judge.schema(&config.schema);
+    judge.adopted(&config.schema, &config.database);
     judge.redis(&config.redis);
     judge.cache(&config.cache, &config.redis);
     judge.coherence(&config.coherence);
     judge.breaker(&config.breaker);
     judge.tokens(&config.tokens);
+    judge.digests(&config.tokens);
     judge.health(&config.health);
     judge.log(&config.log);
     judge.faults
@@ -315,6 +319,17 @@ mod tests {
             ("tokens.ttl = \"0s\"", "tokens.max_ttl = \"0s\""),
             ("tokens.max_ttl = \"9h\"", "tokens.max_ttl = \"10h\""),
             ("tokens.prefix = \"12345678901\"", "tokens.prefix = \"knx_\""),
+            ("tokens.accept_digests = [\"knox4\"]", "tokens.accept_digests = [\"knox4\", \"knox5\"]"),
+            (
+                "tokens.accept_digests = [\"knox5\"]\ntokens.upgrade_digests = true",
+                "tokens.accept_digests = [\"knox5\", \"knox4\"]\ntokens.upgrade_digests = true",
+            ),
+            ("schema.search_path = [\"app\"]", "schema.search_path = [\"app\"]\ndatabase.url = \"postgres://h/d\""),
+            ("schema.time_zone = \"UTC\"", "schema.time_zone = \"Europe/Berlin\"\ndatabase.schema = \"knox\""),
+            ("schema.time_zone = \"CEST+2\"\ndatabase.schema = \"knox\"", "database.schema = \"knox\""),
+            ("schema.token_extra = [\"a=1\"]", "schema.token_extra = [\"a=\", \"b=c=d\"]\ndatabase.schema = \"knox\""),
+            ("schema.token_extra = [\"a\"]\ndatabase.schema = \"knox\"", "schema.token_extra = []"),
+            ("schema.token_extra = [\"=1\"]\ndatabase.schema = \"knox\"", ""),
             ("tokens.request_id_retention = \"0s\"", "tokens.request_id_retention = \"1s\""),
             ("health.interval = \"0s\"", "health.database_grace = \"0s\""),
             ("log.level = \"tokenward=loud\"", "log.level = \"info,tokenward=debug\""),

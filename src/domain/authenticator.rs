@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    digest::Hashing,
     error::{Error, InactiveReason},
     ports::{Clock, Found, Freshness, Source, TokenStore},
     record::TokenRecord,
@@ -14,6 +15,7 @@ use super::{
 pub struct Authenticator<S, C> {
     store: Arc<S>,
     clock: C,
+    hashing: Hashing,
 }
 
 /// One question.
@@ -42,8 +44,8 @@ pub struct Answer {
 
 impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// Decides over the tokens in `store`.
-    pub fn new(store: Arc<S>, clock: C) -> Self {
-        Self { store, clock }
+    pub fn new(store: Arc<S>, clock: C, hashing: Hashing) -> Self {
+        Self { store, clock, hashing }
     }
 
     /// Says whether a token is active now, and whose it is. A malformed one costs no I/O.
@@ -56,7 +58,7 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// Dropping the future loses only the answer.
     pub async fn authenticate(&self, presented: Presented) -> Result<Answer, Error> {
         let Some(token) = presented.token else { return Ok(Answer::malformed()) };
-        let reading = self.store.find(token.digest(), presented.freshness).await?;
+        let reading = self.store.find(self.hashing.digests(&token), presented.freshness).await?;
         let verdict = match reading.found {
             Found::Unknown => Err(InactiveReason::Unknown),
             Found::Revoked => Err(InactiveReason::Revoked),

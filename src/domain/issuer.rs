@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     clock::to_microseconds,
+    digest::Hashing,
     error::Error,
     idempotency,
     ports::{Clock, IdempotentRequest, Inserted, NewToken, TokenStore},
@@ -34,6 +35,8 @@ pub struct IssuePolicy {
     pub never_expires: NeverExpires,
     /// Head of every token.
     pub prefix: TokenPrefix,
+    /// How they are stored.
+    pub hashing: Hashing,
 }
 
 /// Whether tokens that never end may be asked for.
@@ -108,7 +111,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
         let token = Token::of(&self.policy.prefix, &secret);
         let sealed = request.request_id.map(|id| idempotency::seal(id, self.fingerprint(&request), &secret));
         let new = NewToken {
-            digest: token.digest(),
+            digest: self.policy.hashing.digest(&token),
             key: token.key(),
             user: request.user,
             created: now,
@@ -138,7 +141,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
         let id = id.ok_or(Error::RequestIdReused)?;
         let secret = Token::of(&self.policy.prefix, &idempotency::open(id, first));
         // Only a key that sealed something else, or a row that was altered, opens to another token.
-        if secret.digest() != record.digest {
+        if self.policy.hashing.digest(&secret) != record.digest {
             return Err(Error::RequestIdReused);
         }
         let state = record.state(now);
@@ -220,6 +223,7 @@ mod tests {
             max_ttl: Some(Duration::from_hours(24)),
             never_expires: NeverExpires::Refused,
             prefix: TokenPrefix::default(),
+            hashing: Hashing::default(),
         }
     }
 

@@ -7,10 +7,10 @@
 use std::future::Future;
 
 use super::{
+    digest::TokenId,
     error::Error,
     ports::Position,
     record::{Timestamp, UserId},
-    token::TokenId,
 };
 
 /// The journal of one database. Implemented by the store.

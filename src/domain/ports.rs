@@ -8,9 +8,10 @@
 use std::{fmt, future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use super::{
+    digest::{Digest, Digests, TokenId},
     error::Error,
     record::{Label, Timestamp, TokenRecord, TokenState, User, UserId},
-    token::{Digest, TokenId, TokenKey},
+    token::TokenKey,
 };
 
 /// The time of day. Implementations truncate to microseconds.
@@ -24,14 +25,18 @@ pub trait Clock: Send + Sync + 'static {
 /// Every method answers within a bounded time, whatever the database does, and answers
 /// [`Error::Unavailable`] or [`Error::Overloaded`] rather than guess.
 pub trait TokenStore: Send + Sync + 'static {
-    /// What is known of the token with this digest.
+    /// What is known of the token with this digest, or with any of these.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Overloaded`].
     ///
     /// # Cancel safety
     /// Dropping the future loses only the answer.
-    fn find(&self, digest: Digest, freshness: Freshness) -> impl Future<Output = Result<Reading, Error>> + Send;
+    fn find(
+        &self,
+        digests: impl Into<Digests> + Send,
+        freshness: Freshness,
+    ) -> impl Future<Output = Result<Reading, Error>> + Send;
 
     /// Stores a new token, or returns the one that the same `request_id` stored before.
     ///
@@ -215,6 +220,8 @@ pub enum Inserted {
 pub enum Target {
     /// By its primary key, from the secret itself.
     Digest(Digest),
+    /// Likewise, where knox 4.2 may have written the row.
+    Digests(Digests),
     /// By its public name.
     Id(TokenId),
 }
@@ -302,6 +309,36 @@ pub struct UserChange {
     pub active: Option<bool>,
     /// `None`: unchanged.
     pub attributes: Option<std::collections::BTreeMap<String, String>>,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Whether it means the token of this row.
+    #[must_use]
+    pub fn names(&self, digest: Digest) -> bool {
+        match self {
+            Self::Digest(named) => *named == digest,
+            Self::Digests(named) => named.names(digest),
+            Self::Id(named) => *named == digest.token_id(),
+        }
+    }
+
+    /// The public names that it may stand for, of which the first is the one it has from now on.
+    #[must_use]
+    pub fn token_ids(&self) -> Vec<TokenId> {
+        match self {
+            Self::Digest(digest) => vec![digest.token_id()],
+            Self::Digests(digests) => digests.all().map(Digest::token_id).collect(),
+            Self::Id(id) => vec![*id],
+        }
+    }
+}
+
+impl From<Digests> for Target {
+    fn from(digests: Digests) -> Self {
+        if digests.legacy.is_some() { Self::Digests(digests) } else { Self::Digest(digests.current) }
+    }
 }
 
 // === impl IdempotentRequest ===

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
 
-use super::{error::InactiveReason, token::Digest};
+use super::{digest::Digest, error::InactiveReason};
 
 /// The longest user identifier, in bytes.
 pub const MAX_USER_ID_BYTES: usize = 128;

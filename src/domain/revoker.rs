@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::{
+    digest::{Hashing, TokenId},
     error::Error,
     ports::{Clock, Ending, Revocation, RevocationCause, Target, TokenStore},
     record::UserId,
+    token::Token,
 };
 
 /// Ends tokens, one or all of a user's.
@@ -13,14 +15,24 @@ use super::{
 pub struct Revoker<S, C> {
     store: Arc<S>,
     clock: C,
+    hashing: Hashing,
+}
+
+/// A token as a caller names it.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// By the secret itself.
+    Token(Token),
+    /// By its public name.
+    Id(TokenId),
 }
 
 // === impl Revoker ===
 
 impl<S: TokenStore, C: Clock> Revoker<S, C> {
     /// Ends tokens in `store`.
-    pub fn new(store: Arc<S>, clock: C) -> Self {
-        Self { store, clock }
+    pub fn new(store: Arc<S>, clock: C, hashing: Hashing) -> Self {
+        Self { store, clock, hashing }
     }
 
     /// Ends one token. Ending an unknown or ended one is no error (RFC 7009, section 2.2).
@@ -30,8 +42,8 @@ impl<S: TokenStore, C: Clock> Revoker<S, C> {
     ///
     /// # Cancel safety
     /// Once polled, it runs to its end whether or not the future is dropped.
-    pub async fn revoke(&self, target: Target, cause: RevocationCause) -> Result<Revocation, Error> {
-        self.store.revoke(target, self.ending(cause)).await
+    pub async fn revoke(&self, token: Named, cause: RevocationCause) -> Result<Revocation, Error> {
+        self.store.revoke(self.target(token), self.ending(cause)).await
     }
 
     /// Ends every token of a user, sparing `except`.
@@ -44,10 +56,18 @@ impl<S: TokenStore, C: Clock> Revoker<S, C> {
     pub async fn revoke_all(
         &self,
         user: UserId,
-        except: Option<Target>,
+        except: Option<Named>,
         cause: RevocationCause,
     ) -> Result<Revocation, Error> {
+        let except = except.map(|token| self.target(token));
         self.store.revoke_all(user, except, self.ending(cause)).await
+    }
+
+    fn target(&self, token: Named) -> Target {
+        match token {
+            Named::Token(token) => self.hashing.digests(&token).into(),
+            Named::Id(id) => Target::Id(id),
+        }
     }
 
     fn ending(&self, cause: RevocationCause) -> Ending {

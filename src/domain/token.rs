@@ -1,22 +1,18 @@
 //! The secret, and everything that is derived from it.
 //!
 //! [`Token`] is the only type that holds a secret. It has no `Display`, no
-//! `Serialize` and a hand-written `Debug`, it is wiped when dropped, and only it can
-//! make a [`Digest`], so a plaintext can never become a database or cache key.
+//! `Serialize` and a hand-written `Debug`, it is wiped when dropped, and only of it can
+//! a [`Digest`] be made, so a plaintext can never become a database or cache key.
 //!
-//! The formats are django-rest-knox's (5.x): `prefix + 64 lower-case hex`, stored as
-//! the SHA-512 of its UTF-8 bytes.
+//! The format is django-rest-knox's (5.x): `prefix + 64 lower-case hex`. What it is stored
+//! under stands in `digest.rs`.
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    str::FromStr,
-};
+use std::{fmt, str::FromStr};
 
 use rand::{TryRng as _, rngs::SysRng};
-use sha2::{Digest as _, Sha512};
-use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
+
+use super::digest::{Digest, Hashing};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 512;
@@ -24,25 +20,17 @@ pub const MAX_TOKEN_BYTES: usize = 512;
 pub const SECRET_BYTES: usize = 32;
 /// Characters of a token that knox keeps in clear as a selector.
 const TOKEN_KEY_CHARS: usize = 15;
-/// Characters of the digest's hex that make a [`TokenId`].
-const TOKEN_ID_BYTES: usize = 16;
 
 /// An opaque bearer token as presented: 1 to 512 bytes of visible ASCII.
 #[derive(Clone)]
 pub struct Token(Zeroizing<String>);
 
-/// SHA-512 of a token; the primary key of its row. Not a secret that opens anything,
-/// but kept out of logs: [`TokenId`] is the loggable form.
-#[derive(Clone, Copy, PartialOrd, Ord)]
-pub struct Digest([u8; 64]);
-
 /// knox's `token_key`: the first 15 characters of the token. A selector, not unique.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TokenKey(String);
-
-/// The public, loggable name of a token: the first 32 hex characters of its digest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenId([u8; TOKEN_ID_BYTES]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenKey {
+    text: [u8; TOKEN_KEY_CHARS],
+    length: u8,
+}
 
 /// The fixed head of the tokens that this deployment issues; at most 10 visible ASCII
 /// characters, as knox allows.
@@ -71,16 +59,6 @@ pub enum MalformedToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a token prefix is at most 10 visible ASCII characters")]
 pub struct InvalidPrefix;
-
-/// Why a string is not a [`TokenId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token_id is 32 lower-case hexadecimal characters")]
-pub struct InvalidTokenId;
-
-/// Why a string is not a [`Digest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is 128 lower-case hexadecimal characters")]
-pub struct InvalidDigest;
 
 // === impl Token ===
 
@@ -111,16 +89,19 @@ impl Token {
         Self(text)
     }
 
-    /// The key under which the token is stored.
+    /// The key under which knox 5 stores the token unless told otherwise. How a deployment
+    /// stores its tokens, its [`Hashing`] knows.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest(Sha512::digest(self.0.as_bytes()).into())
+        Hashing::default().digest(self)
     }
 
     /// knox's selector column.
     #[must_use]
     pub fn key(&self) -> TokenKey {
-        TokenKey(self.0[..self.0.len().min(TOKEN_KEY_CHARS)].to_owned())
+        let (mut text, length) = ([0; TOKEN_KEY_CHARS], self.0.len().min(TOKEN_KEY_CHARS));
+        text[..length].copy_from_slice(&self.0.as_bytes()[..length]);
+        TokenKey { text, length: u8::try_from(length).expect("at most 15") }
     }
 
     /// The non-secret head that people recognise a token by: the prefix and 4 characters.
@@ -157,71 +138,13 @@ impl fmt::Debug for Token {
     }
 }
 
-// === impl Digest ===
-
-impl Digest {
-    /// The raw 64 bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 64] {
-        &self.0
-    }
-
-    /// A digest that another part of this program wrote.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 64]) -> Self {
-        Self(bytes)
-    }
-
-    /// 128 lower-case hexadecimal characters, as the database holds it.
-    #[must_use]
-    pub fn to_hex(self) -> String {
-        hex::encode(self.0)
-    }
-
-    /// Reads the database's form.
-    ///
-    /// # Errors
-    /// [`InvalidDigest`] for anything but 128 lower-case hexadecimal characters.
-    pub fn from_hex(text: &str) -> Result<Self, InvalidDigest> {
-        Ok(Self(lower_hex(text).ok_or(InvalidDigest)?))
-    }
-
-    /// The loggable name.
-    #[must_use]
-    pub fn token_id(self) -> TokenId {
-        let (head, _) = self.0.split_first_chunk().expect("a digest is longer than a token_id");
-        TokenId(*head)
-    }
-}
-
-impl PartialEq for Digest {
-    /// Takes the same time wherever two digests differ.
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Digest {}
-
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({}..)", self.token_id())
-    }
-}
-
 // === impl TokenKey ===
 
 impl TokenKey {
     /// The column's value.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        str::from_utf8(&self.text[..usize::from(self.length)]).expect("a token is ASCII")
     }
 }
 
@@ -229,35 +152,6 @@ impl fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenKey(redacted)")
     }
-}
-
-// === impl TokenId ===
-
-impl FromStr for TokenId {
-    type Err = InvalidTokenId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(lower_hex(text).ok_or(InvalidTokenId)?))
-    }
-}
-
-impl fmt::Display for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenId({self})")
-    }
-}
-
-/// Exactly `N` bytes in lower-case hexadecimal; upper case would make two names for one token.
-fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
-    (lower && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
 }
 
 // === impl TokenPrefix ===
@@ -315,24 +209,6 @@ mod tests {
     }
 
     #[test]
-    fn digest_and_key_match_knox_5() {
-        let plain = token(PLAIN);
-        assert_eq!(
-            plain.digest().to_hex(),
-            "ad2981aa58beca63a49b8831274b89d81766a23d7932474f03e55cf00cbe27004e66fd0912aed0b3cb1afee2aa904115c89db49d6c9bad785523023a9c309561"
-        );
-        assert_eq!(plain.key().as_str(), "0123456789abcde");
-        assert_eq!(plain.digest().token_id().to_string(), "ad2981aa58beca63a49b8831274b89d8");
-
-        let prefixed = token(&format!("kx_{PLAIN}"));
-        assert_eq!(
-            prefixed.digest().to_hex(),
-            "bba3640706b34d0a6f640f53f5b29d0c9a4f79be5cd0fa60d3bb1a6b8e9357a18b4f93cd7bb5f24c38a4bb5cc72399121ab0f2c5107d8588e3887e46952056f7"
-        );
-        assert_eq!(prefixed.key().as_str(), "kx_0123456789ab");
-    }
-
-    #[test]
     fn issued_tokens_are_prefix_and_64_lower_hex_and_never_repeat() {
         let prefix: TokenPrefix = "kx_".parse().expect("a prefix");
         let issued = Token::of(&prefix, &Secret::random());
@@ -368,12 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_strictly() {
+    fn prefixes_are_short_visible_ascii() {
         assert!("0123456789".parse::<TokenPrefix>().is_ok());
         assert!("01234567890".parse::<TokenPrefix>().is_err());
         assert!("a b".parse::<TokenPrefix>().is_err());
-        assert!("AD2981AA58BECA63A49B8831274B89D8".parse::<TokenId>().is_err());
-        assert!("ad29".parse::<TokenId>().is_err());
-        assert!(Digest::from_hex(&"zz".repeat(64)).is_err());
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
+    digest::TokenId,
     error::Error,
     ports::{Clock, Cursor, Ending, Revocation, RevocationCause, TokenQuery, TokenStore, UserChange},
     record::{TokenRecord, TokenState, User, UserId},
-    token::TokenId,
 };
 
 /// Reads and changes users, and lists their tokens.

@@ -5,23 +5,25 @@ use std::{
     fs::OpenOptions,
     io::{Error as IoError, ErrorKind},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr as _,
     time::Duration,
 };
 
+use chrono_tz::Tz;
 use sea_orm::{
     DatabaseConnection,
     sqlx::{
         ConnectOptions as _, Database, Executor as _,
         mysql::{MySqlConnectOptions, MySqlPoolOptions},
         pool::PoolOptions,
-        postgres::{PgConnectOptions, PgPoolOptions},
+        postgres::{PgConnectOptions, PgPoolOptions, Postgres},
+        query,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
 
-use super::{OpenError, dialect::Dialect};
+use super::{OpenError, dialect::Dialect, schema::Schema};
 use crate::config;
 
 /// Longest wait for SQLite's lock, also while the schema is changed.
@@ -38,9 +40,19 @@ pub(super) struct Limits {
     pub(super) statement: Duration,
 }
 
+/// What a session on PostgreSQL is told beside its limits.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    /// Settings and their values, for the tables of another program.
+    settings: Vec<(&'static str, String)>,
+}
+
 /// Makes pools to one database. Holds the password: no `Debug`.
 #[derive(Clone)]
-pub(super) struct Connector(Options);
+pub(super) struct Connector {
+    options: Options,
+    session: Session,
+}
 
 #[derive(Clone)]
 enum Options {
@@ -72,12 +84,47 @@ impl Limits {
     }
 }
 
+// === impl Session ===
+
+impl Session {
+    pub(super) fn of(schema: &Schema) -> Self {
+        let mut settings = vec![];
+        if schema.token.zone != Tz::UTC {
+            settings.push(("TimeZone", schema.token.zone.name().to_owned()));
+        }
+        if !schema.search_path.is_empty() {
+            let quoted = schema.search_path.iter().map(|name| Dialect::Postgres.quote(name));
+            settings.push(("search_path", quoted.collect::<Vec<_>>().join(", ")));
+        }
+        Self { settings }
+    }
+
+    /// Bound once a connection is made: what stands in the options of a connection cannot be quoted,
+    /// and the driver says that the zone is UTC.
+    fn begin(&self, pool: PoolOptions<Postgres>) -> PoolOptions<Postgres> {
+        if self.settings.is_empty() {
+            return pool;
+        }
+        let settings = self.settings.clone();
+        pool.after_connect(move |connection, _| {
+            let settings = settings.clone();
+            Box::pin(async move {
+                for (name, value) in settings {
+                    let set = query("SELECT set_config($1, $2, false)").bind(name).bind(value);
+                    set.execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+        })
+    }
+}
+
 // === impl Connector ===
 
 impl Connector {
     /// Reads the URL. No I/O, except that a SQLite file that is missing is created, for
     /// its owner only.
-    pub(super) fn new(config: &config::Database) -> Result<Self, OpenError> {
+    pub(super) fn new(config: &config::Database, session: Session) -> Result<Self, OpenError> {
         let url = config.url.expose();
         let options = match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => Options::Sqlite(sqlite(url)?),
@@ -85,11 +132,11 @@ impl Connector {
             Some("mysql" | "mariadb") => Options::Mysql(parse::<MySqlConnectOptions>(url)?),
             Some(_) | None => return Err(OpenError::Scheme),
         };
-        Ok(Self(options))
+        Ok(Self { options, session })
     }
 
     pub(super) fn dialect(&self) -> Dialect {
-        match &self.0 {
+        match &self.options {
             Options::Sqlite(_) => Dialect::Sqlite,
             Options::Postgres(_) => Dialect::Postgres,
             Options::Mysql(_) => Dialect::Mysql,
@@ -98,7 +145,7 @@ impl Connector {
 
     /// Where it connects to, without user name and password.
     pub(super) fn target(&self) -> String {
-        match &self.0 {
+        match &self.options {
             Options::Sqlite(options) => options.get_filename().display().to_string(),
             Options::Postgres(options) => options.get_socket().map_or_else(
                 || format!("{}:{}", options.get_host(), options.get_port()),
@@ -113,13 +160,14 @@ impl Connector {
 
     /// A pool that connects when it is first used.
     pub(super) fn pool(&self, limits: Limits) -> DatabaseConnection {
-        match &self.0 {
+        match &self.options {
             Options::Sqlite(options) => {
                 let options = options.clone().busy_timeout(limits.server_statement().min(MAX_BUSY));
                 bounded(SqlitePoolOptions::new(), limits).connect_lazy_with(options).into()
             }
             Options::Postgres(options) => {
-                bounded(PgPoolOptions::new(), limits).connect_lazy_with(postgres(options.clone(), limits)).into()
+                let pool = self.session.begin(bounded(PgPoolOptions::new(), limits));
+                pool.connect_lazy_with(postgres(options.clone(), limits)).into()
             }
             Options::Mysql(options) => {
                 let options = options.clone().disable_statement_logging();
@@ -151,6 +199,13 @@ fn sqlite(url: &str) -> Result<SqliteConnectOptions, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .disable_statement_logging())
+}
+
+/// The SQLite file that is configured and not there.
+pub(super) fn missing_file(config: &config::Database) -> Option<PathBuf> {
+    let url = config.url.expose();
+    let options = url.starts_with("sqlite:").then(|| SqliteConnectOptions::from_str(url).ok())??;
+    Some(options.get_filename().to_owned()).filter(|file| !file.exists())
 }
 
 /// SQLite gives its `-wal` and `-shm` files the mode of the database file.

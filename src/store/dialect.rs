@@ -94,7 +94,9 @@ impl Dialect {
     pub(super) fn time(self, column: &str) -> String {
         match self {
             Self::Sqlite => self.text(column),
-            Self::Postgres | Self::Mysql => column.to_owned(),
+            // Where the column has no time zone, the session's is meant.
+            Self::Postgres => format!("CAST({column} AS timestamptz)"),
+            Self::Mysql => column.to_owned(),
         }
     }
 

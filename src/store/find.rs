@@ -2,31 +2,77 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Inner, error::StoreError, rows, statements::RECORD_COLUMNS};
-use crate::domain::{Digest, Found, Reading, Source};
+use sea_orm::{QueryResult, Value};
+
+use super::{Inner, error::StoreError, rows, statements::RECORD_COLUMNS, time, upgrade};
+use crate::domain::{Digest, Digests, Found, Legacy, Reading, Source, TokenRecord};
 
 /// Where the record begins, after the clock's columns.
 const RECORD_AT: usize = 3;
-const USER_AT: usize = RECORD_AT + RECORD_COLUMNS;
 
 /// Reads the clock, the token and its user together, so that the position says exactly
 /// which invalidations the rows reflect.
 ///
 /// A token whose detail says that it was revoked is revoked, although its row may be
 /// there: a token table that was restored from a backup brings no token back to life.
-pub(super) async fn find(inner: &Inner, digest: Digest) -> Result<Reading, StoreError> {
+pub(super) async fn find(inner: &Arc<Inner>, digests: Digests) -> Result<Reading, StoreError> {
     let _turn = inner.lookups.try_acquire().map_err(|_| StoreError::Shed)?;
+    match digests.legacy {
+        None => find_one(inner, digests.current).await,
+        Some(legacy) => find_either(inner, digests, legacy).await,
+    }
+}
+
+async fn find_one(inner: &Inner, digest: Digest) -> Result<Reading, StoreError> {
     let key = digest.to_hex();
     let row = inner.pool.row(&inner.statements.find, vec![key.clone().into(), key.into()]).await?;
-    let position = rows::position(row.as_ref())?;
-    let row = row.ok_or(StoreError::Row("the clock"))?;
-
-    let rows = inner.rows();
-    let record = rows.record(&row, RECORD_AT)?.filter(|record| record.digest == digest);
-    let found = match (record, rows.revoked(&row, RECORD_AT)?) {
+    let row = row.ok_or(StoreError::Row("the clock: run `tokenward migrate up`"))?;
+    let found = match (record(inner, &row, RECORD_AT)?, inner.rows().revoked(&row, RECORD_AT)?) {
         (_, Some(_)) => Found::Revoked,
-        (Some(record), None) => Found::Token(Arc::new(rows.owned(record, &row, USER_AT)?)),
-        (None, None) => Found::Unknown,
+        (Some(record), None) if record.digest == digest => Found::Token(Arc::new(record)),
+        (Some(_) | None, None) => Found::Unknown,
     };
+    reading(&row, found)
+}
+
+/// The same for a token whose row knox 4.2 may have written. A row that it did write is
+/// rewritten in the background, where that is wanted.
+async fn find_either(inner: &Arc<Inner>, digests: Digests, legacy: Legacy) -> Result<Reading, StoreError> {
+    let keys = [digests.current, legacy.digest].map(|digest| Value::from(digest.to_hex()));
+    let rows = inner.pool.rows(&inner.statements.find_either, [keys.clone(), keys].concat()).await?;
+    let clock = rows.first().ok_or(StoreError::Row("the clock: run `tokenward migrate up`"))?;
+    let found = either(inner, &rows, digests)?;
+    match &found {
+        Found::Token(record) if record.digest == legacy.digest => {
+            upgrade::begin(inner, digests.current, legacy, record);
+        }
+        Found::Token(_) | Found::Revoked | Found::Unknown => {}
+    }
+    reading(clock, found)
+}
+
+/// A revocation of either counts for the token; of two rows, the current one does.
+fn either(inner: &Inner, rows: &[QueryResult], digests: Digests) -> Result<Found, StoreError> {
+    let mut found = Found::Unknown;
+    for row in rows {
+        if time::read(inner.dialect, row, RECORD_AT)?.is_some() {
+            return Ok(Found::Revoked);
+        }
+        let record = record(inner, row, RECORD_AT + 1)?.filter(|record| digests.names(record.digest));
+        if let Some(record) = record.filter(|record| found == Found::Unknown || record.digest == digests.current) {
+            found = Found::Token(Arc::new(record));
+        }
+    }
+    Ok(found)
+}
+
+fn record(inner: &Inner, row: &QueryResult, at: usize) -> Result<Option<TokenRecord>, StoreError> {
+    let rows = inner.rows();
+    let record = rows.record(row, at)?;
+    record.map(|record| rows.owned(record, row, at + RECORD_COLUMNS)).transpose()
+}
+
+fn reading(row: &QueryResult, found: Found) -> Result<Reading, StoreError> {
+    let position = rows::position(Some(row))?;
     Ok(Reading { found, position, source: Source::Database, age: Duration::ZERO })
 }

@@ -117,7 +117,7 @@ async fn within_limit(
     if limit == 0 {
         return Ok(());
     }
-    let values = vec![key.value.clone(), time::bind(inner.dialect, token.created)];
+    let values = vec![key.value.clone(), inner.times().bind(token.created)];
     let row = transaction.row(&inner.statements.live_count, values).await?.ok_or(StoreError::Row("a count"))?;
     let live: i64 = row.try_get_by_index(0)?;
     if live >= i64::from(limit) {
@@ -136,13 +136,25 @@ async fn store(
     let created = time::bind(inner.dialect, token.created);
     let expiry = time::bind_optional(inner.dialect, token.expiry);
     let digest = token.digest.to_hex();
-    let row =
-        vec![digest.clone().into(), token.key.as_str().into(), key.value.clone(), created.clone(), expiry.clone()];
-    transaction.execute(&inner.statements.token_insert, row).await?;
+    transaction.execute(&inner.statements.token_insert, row(inner, token, key)).await?;
     let mut detail: Vec<Value> = vec![digest.into(), user.id.as_str().into(), created, expiry];
     detail.extend(label(token)?);
     transaction.execute(&inner.statements.detail_insert, detail).await?;
     Ok(())
+}
+
+/// The values of `Statements::token_insert`.
+fn row(inner: &Inner, token: &NewToken, key: &UserKey) -> Vec<Value> {
+    let times = inner.times();
+    let mut row = vec![
+        token.digest.to_hex().into(),
+        token.key.as_str().into(),
+        key.value.clone(),
+        times.bind(token.created),
+        times.bind_optional(token.expiry),
+    ];
+    row.extend(inner.schema.token.extra.bound(inner.dialect));
+    row
 }
 
 fn label(token: &NewToken) -> Result<[Value; 4], StoreError> {

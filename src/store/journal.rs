@@ -257,7 +257,8 @@ async fn canary(inner: &Inner) -> Result<Option<TokenId>, StoreError> {
     let token = Token::of(&TokenPrefix::default(), &Secret::random());
     let digest = token.digest();
     let transaction = inner.journal.begin().await?;
-    let values = vec![digest.to_hex().into(), token.key().as_str().into()];
+    let mut values = vec![digest.to_hex().into(), token.key().as_str().into()];
+    values.extend(inner.schema.token.extra.bound(inner.dialect));
     if transaction.execute(&inner.journal_statements.canary_insert, values).await? == 0 {
         transaction.rollback().await?;
         return Ok(None);

@@ -6,9 +6,10 @@ use sea_orm::{QueryResult, Value};
 use super::{
     Inner,
     error::StoreError,
-    rows::{self, RecordRow},
+    rows::{self, RecordRow, Rows},
     statements::RECORD_COLUMNS,
-    time,
+    time::Times,
+    upgrade,
     user_key::UserKey,
 };
 use crate::domain::{Digest, Error, Subject, TokenId, TokenQuery, TokenRecord, TokenState, User, UserId};
@@ -26,7 +27,11 @@ pub(super) async fn get(inner: &Inner, id: TokenId) -> Result<TokenRecord, Store
     match find_by_id(inner, id).await? {
         Some(Stored::Row(record)) => Ok(record),
         Some(Stored::DetailOnly(record)) if record.revoked.is_some() => Ok(record),
-        Some(Stored::DetailOnly(_)) | None => Err(Error::NotFound(Subject::Token).into()),
+        Some(Stored::DetailOnly(former)) => match upgrade::named(&former.label.metadata) {
+            Some(current) => Box::pin(get(inner, current.token_id())).await,
+            None => Err(Error::NotFound(Subject::Token).into()),
+        },
+        None => Err(Error::NotFound(Subject::Token).into()),
     }
 }
 
@@ -70,7 +75,7 @@ async fn find_by_id(inner: &Inner, id: TokenId) -> Result<Option<Stored>, StoreE
         }
     }
     for row in inner.pool.rows(&inner.statements.get_detail, id_range(id)).await? {
-        if let Some(record) = inner.rows().record(&row, 0)?.filter(|record| record.digest.token_id() == id) {
+        if let Some(record) = inner.detail_rows().record(&row, 0)?.filter(|record| record.digest.token_id() == id) {
             let user = owner(inner, &record).await?;
             return Ok(Some(Stored::DetailOnly(record.with(user))));
         }
@@ -102,28 +107,28 @@ async fn list_tokens(inner: &Inner, query: &TokenQuery, key: &UserKey) -> Result
         (false, true) => (inner.statements.is_expired(), 1),
     };
     let mut values = vec![key.value.clone()];
-    values.extend(std::iter::repeat_n(time::bind(inner.dialect, query.now), bounds));
-    values.extend(page(inner, query));
+    values.extend(std::iter::repeat_n(inner.times().bind(query.now), bounds));
+    values.extend(page(inner.times(), query));
     let sql = inner.statements.list_tokens(&condition, query.after);
-    records(inner, &inner.pool.rows(&sql, values).await?)
+    records(inner.rows(), &inner.pool.rows(&sql, values).await?)
 }
 
 async fn list_revoked(inner: &Inner, query: &TokenQuery, user: &UserId) -> Result<Vec<RecordRow>, StoreError> {
     let mut values = vec![user.as_str().into()];
-    values.extend(page(inner, query));
-    records(inner, &inner.pool.rows(&inner.statements.list_revoked(query.after), values).await?)
+    values.extend(page(Times::ours(inner.dialect), query));
+    records(inner.detail_rows(), &inner.pool.rows(&inner.statements.list_revoked(query.after), values).await?)
 }
 
-fn page(inner: &Inner, query: &TokenQuery) -> Vec<Value> {
+fn page(times: Times, query: &TokenQuery) -> Vec<Value> {
     let mut values = vec![];
     if let Some(after) = query.after {
-        let created = time::bind(inner.dialect, after.created);
+        let created = times.bind(after.created);
         values.extend([created.clone(), created, after.digest.to_hex().into()]);
     }
     values.push(i64::from(query.limit).into());
     values
 }
 
-fn records(inner: &Inner, rows: &[QueryResult]) -> Result<Vec<RecordRow>, StoreError> {
-    rows.iter().filter_map(|row| inner.rows().record(row, 0).transpose()).collect()
+fn records(read: Rows<'_>, rows: &[QueryResult]) -> Result<Vec<RecordRow>, StoreError> {
+    rows.iter().filter_map(|row| read.record(row, 0).transpose()).collect()
 }

@@ -11,7 +11,7 @@ use super::{
     pool::Transaction,
     read,
     rows::{self, EndedRow},
-    time,
+    time, upgrade,
     user_key::UserKey,
 };
 use crate::domain::{Digest, Ending, Position, Propagation, Revocation, RevocationCause, Target, TokenId, UserId};
@@ -51,10 +51,15 @@ pub(super) async fn end_all(
     ending: Ending,
 ) -> Result<(u64, Vec<TokenId>), StoreError> {
     let mut again = revoked_lately(inner, transaction, &key.id, ending).await?;
+    let renamed = match except {
+        Some(target) => successor(inner, transaction, target).await?,
+        None => None,
+    };
+    let except = renamed.map(Target::Digest).or(except);
     let (spared, ended): (Vec<_>, Vec<_>) = held(inner, transaction, &inner.statements.tokens_held, key)
         .await?
         .into_iter()
-        .partition(|row| except.is_some_and(|target| names(target, row.digest)));
+        .partition(|row| except.is_some_and(|target| target.names(row.digest)));
     delete(inner, transaction, key, spared.first()).await?;
     mark(inner, transaction, &ended, ending).await?;
     if !ended.is_empty() {
@@ -78,22 +83,57 @@ pub(super) fn revocation(count: u64, ended: Vec<TokenId>, position: Position) ->
 
 async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<(u64, Vec<TokenId>), StoreError> {
     let transaction = inner.pool.begin().await?;
-    let (sql, values) = match target {
-        Target::Digest(digest) => (&inner.statements.token_held, vec![digest.to_hex().into()]),
-        Target::Id(id) => (&inner.statements.token_range_held, read::id_range(id)),
-    };
-    let mut ended = vec![];
-    for row in transaction.rows(sql, values).await? {
-        let row = inner.rows().ended(&row)?;
-        if names(target, row.digest) {
-            transaction.execute(&inner.statements.token_delete, vec![row.digest.to_hex().into()]).await?;
-            ended.push(row);
-        }
+    let mut ids = target.token_ids();
+    let mut ended = delete_named(inner, &transaction, target).await?;
+    if let Some(current) = successor(inner, &transaction, target).await? {
+        ids.push(current.token_id());
+        ended.extend(delete_named(inner, &transaction, Target::Digest(current)).await?);
     }
     mark(inner, &transaction, &ended, ending).await?;
     journal::note_tokens(inner, &transaction, ended.iter().map(|row| row.digest)).await?;
     transaction.commit().await?;
-    Ok((live(&ended, ending), vec![token_id(target)]))
+    Ok((live(&ended, ending), ids))
+}
+
+async fn delete_named(
+    inner: &Inner,
+    transaction: &Transaction<'_>,
+    target: Target,
+) -> Result<Vec<EndedRow>, StoreError> {
+    let mut ended = vec![];
+    for (sql, values) in looks(inner, target) {
+        for row in transaction.rows(sql, values).await? {
+            let Some(row) = inner.rows().ended(&row)?.filter(|row| target.names(row.digest)) else { continue };
+            transaction.execute(&inner.statements.token_delete, vec![row.digest.to_hex().into()]).await?;
+            ended.push(row);
+        }
+    }
+    Ok(ended)
+}
+
+/// The digest that a token has now which is named as it was before it was upgraded. To be asked
+/// once whoever was rewriting its row has been waited for.
+async fn successor(inner: &Inner, transaction: &Transaction<'_>, target: Target) -> Result<Option<Digest>, StoreError> {
+    match target {
+        Target::Id(id) => upgrade::successor(inner, transaction, id).await,
+        Target::Digest(_) | Target::Digests(_) => Ok(None),
+    }
+}
+
+/// The statements that hold the token's row, and their values.
+///
+/// A row of knox 4.2 may be rewritten at this moment. The digest that it has before is looked
+/// for first, which waits for whoever is rewriting it; so the row is found there, or under the other one, which
+/// a single statement for both could miss.
+fn looks(inner: &Inner, target: Target) -> Vec<(&str, Vec<Value>)> {
+    let one = |digest: Digest| (inner.statements.token_held.as_str(), vec![digest.to_hex().into()]);
+    match target {
+        Target::Digest(digest) => vec![one(digest)],
+        Target::Digests(digests) => {
+            digests.legacy.map(|legacy| legacy.digest).into_iter().chain([digests.current]).map(one).collect()
+        }
+        Target::Id(id) => vec![(&inner.statements.token_range_held, read::id_range(id))],
+    }
 }
 
 async fn revoke_all_once(
@@ -117,7 +157,7 @@ async fn held(
     key: &UserKey,
 ) -> Result<Vec<EndedRow>, StoreError> {
     let rows = transaction.rows(sql, vec![key.value.clone()]).await?;
-    rows.iter().map(|row| inner.rows().ended(row)).collect()
+    rows.iter().filter_map(|row| inner.rows().ended(row).transpose()).collect()
 }
 
 async fn delete(
@@ -173,25 +213,11 @@ async fn revoked_lately(
 ) -> Result<Vec<TokenId>, StoreError> {
     let since = time::bind(inner.dialect, ending.at - RETRY_WINDOW);
     let rows = transaction.rows(&inner.statements.revoked_since, vec![user.as_str().into(), since]).await?;
-    rows.iter().map(|row| rows::digest(row).map(Digest::token_id)).collect()
+    rows.iter().filter_map(|row| Some(rows::digest(row).transpose()?.map(Digest::token_id))).collect()
 }
 
 fn live(ended: &[EndedRow], ending: Ending) -> u64 {
     ended.iter().filter(|row| row.expiry.is_none_or(|expiry| expiry >= ending.at)).count() as u64
-}
-
-fn names(target: Target, digest: Digest) -> bool {
-    match target {
-        Target::Digest(named) => named == digest,
-        Target::Id(named) => named == digest.token_id(),
-    }
-}
-
-fn token_id(target: Target) -> TokenId {
-    match target {
-        Target::Digest(digest) => digest.token_id(),
-        Target::Id(id) => id,
-    }
 }
 
 fn reason(cause: RevocationCause) -> &'static str {

@@ -10,7 +10,8 @@ use super::{
     error::StoreError,
     schema::{Attributes, Schema},
     statements::RECORD_COLUMNS,
-    time, user_key,
+    time::{self, Times},
+    user_key,
 };
 use crate::domain::{Digest, Label, Position, Timestamp, TokenRecord, User, UserId};
 
@@ -19,6 +20,8 @@ use crate::domain::{Digest, Label, Position, Timestamp, TokenRecord, User, UserI
 pub(super) struct Rows<'s> {
     pub(super) dialect: Dialect,
     pub(super) schema: &'s Schema,
+    /// How the times of the table are kept that `created` and `expiry` are of.
+    pub(super) times: Times,
 }
 
 /// A token's row without its user's.
@@ -43,15 +46,17 @@ pub(super) struct EndedRow {
 // === impl Rows ===
 
 impl Rows<'_> {
-    /// From column `at` on; `None` when the token is not there.
+    /// From column `at` on; `None` when the token is not there, or its row has no digest: it
+    /// can be found by no token, whatever a database takes for equal.
     pub(super) fn record(self, row: &QueryResult, at: usize) -> Result<Option<RecordRow>, StoreError> {
-        let Some(digest) = row.try_get_by_index::<Option<String>>(at)? else { return Ok(None) };
+        let digest: Option<String> = row.try_get_by_index(at)?;
+        let Some(digest) = digest.and_then(|digest| Digest::from_hex(&digest).ok()) else { return Ok(None) };
         let user: String = row.try_get_by_index(at + 1)?;
         Ok(Some(RecordRow {
-            digest: read_digest(&digest)?,
+            digest,
             user: user_key::read(&user, self.schema.user.id_type)?,
             created: self.created(row, at + 2)?,
-            expiry: time::read(self.dialect, row, at + 3)?,
+            expiry: self.times.read(row, at + 3)?,
             label: label(row, at + 4)?,
             last_used: time::read(self.dialect, row, at + 8)?,
             revoked: self.revoked(row, at)?,
@@ -80,18 +85,20 @@ impl Rows<'_> {
         Ok(record.with(user))
     }
 
-    pub(super) fn ended(self, row: &QueryResult) -> Result<EndedRow, StoreError> {
-        let (digest, user): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        Ok(EndedRow {
-            digest: read_digest(&digest)?,
+    /// `None` as [`Self::record`] has it.
+    pub(super) fn ended(self, row: &QueryResult) -> Result<Option<EndedRow>, StoreError> {
+        let Some(digest) = digest(row)? else { return Ok(None) };
+        let user: String = row.try_get_by_index(1)?;
+        Ok(Some(EndedRow {
+            digest,
             user: user_key::read(&user, self.schema.user.id_type)?,
             created: self.created(row, 2)?,
-            expiry: time::read(self.dialect, row, 3)?,
-        })
+            expiry: self.times.read(row, 3)?,
+        }))
     }
 
     fn created(self, row: &QueryResult, index: usize) -> Result<Timestamp, StoreError> {
-        time::read(self.dialect, row, index)?.ok_or(StoreError::Row("when a token was created"))
+        self.times.read(row, index)?.ok_or(StoreError::Row("when a token was created"))
     }
 
     fn attributes(self, row: &QueryResult, at: usize) -> Result<BTreeMap<String, String>, StoreError> {
@@ -133,10 +140,10 @@ pub(super) fn place(seq: i64) -> Result<u64, StoreError> {
     u64::try_from(seq).map_err(|_| StoreError::Row("a place in the journal"))
 }
 
-/// A digest in column 0.
-pub(super) fn digest(row: &QueryResult) -> Result<Digest, StoreError> {
+/// A digest in column 0; `None` when it is none.
+pub(super) fn digest(row: &QueryResult) -> Result<Option<Digest>, StoreError> {
     let text: String = row.try_get_by_index(0)?;
-    read_digest(&text)
+    Ok(Digest::from_hex(&text).ok())
 }
 
 /// A user that is not there: its tokens are as good as a disabled one's.
@@ -147,6 +154,11 @@ pub(super) fn gone(id: UserId) -> User {
 // === impl RecordRow ===
 
 impl RecordRow {
+    /// What the issuer wrote on it.
+    pub(super) fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.label.metadata
+    }
+
     pub(super) fn with(self, user: User) -> TokenRecord {
         TokenRecord {
             digest: self.digest,
@@ -158,10 +170,6 @@ impl RecordRow {
             label: self.label,
         }
     }
-}
-
-fn read_digest(text: &str) -> Result<Digest, StoreError> {
-    Digest::from_hex(text).map_err(|_| StoreError::Row("a digest"))
 }
 
 /// A token that another program issued has no label.

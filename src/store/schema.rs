@@ -1,9 +1,10 @@
 //! Which tables and columns hold tokens and users: a preset, and the names that the
 //! configuration puts in place of the preset's.
 
+use chrono_tz::Tz;
 use tokenward_migrations::{IdType, Migrator, NativeTables};
 
-use super::{OpenError, dialect::Dialect, triggers};
+use super::{OpenError, dialect::Dialect, extra::Extra, time::Times, triggers};
 use crate::config::{Config, SchemaNames, SchemaPreset, UserIdType};
 
 /// PostgreSQL's limit on an identifier, the lowest of the three databases.
@@ -15,6 +16,8 @@ pub(super) struct Schema {
     pub(super) preset: SchemaPreset,
     pub(super) token: TokenTable,
     pub(super) user: UserTable,
+    /// Where PostgreSQL looks for tables; empty for where it does unless told otherwise.
+    pub(super) search_path: Vec<String>,
 }
 
 /// The token table.
@@ -26,6 +29,10 @@ pub(super) struct TokenTable {
     pub(super) user: String,
     pub(super) created: String,
     pub(super) expiry: String,
+    /// Further columns, and what goes into them.
+    pub(super) extra: Extra,
+    /// Zone of the times in `created` and `expiry`.
+    pub(super) zone: Tz,
 }
 
 /// The user table.
@@ -58,7 +65,7 @@ impl Schema {
         validate(names)?;
         let schema = match config.database.schema {
             SchemaPreset::Native => Self::native(names)?,
-            SchemaPreset::Knox => Self::knox(names),
+            SchemaPreset::Knox => Self::knox(names)?,
         };
         Ok(schema)
     }
@@ -72,7 +79,7 @@ impl Schema {
         }
         Ok(Self {
             preset: SchemaPreset::Native,
-            token: TokenTable::named(names, "tokenward_token"),
+            token: TokenTable::named(names, "tokenward_token")?,
             user: UserTable {
                 table: or(names.user_table.as_ref(), "tokenward_user"),
                 id: or(names.user_id.as_ref(), "id"),
@@ -80,14 +87,15 @@ impl Schema {
                 active: Some(or(names.user_active.as_ref(), "active")),
                 attributes: Attributes::Json("attributes".to_owned()),
             },
+            search_path: names.search_path.clone(),
         })
     }
 
-    fn knox(names: &SchemaNames) -> Self {
+    fn knox(names: &SchemaNames) -> Result<Self, OpenError> {
         let attributes = names.user_attributes.clone();
-        Self {
+        Ok(Self {
             preset: SchemaPreset::Knox,
-            token: TokenTable::named(names, "knox_authtoken"),
+            token: TokenTable::named(names, "knox_authtoken")?,
             user: UserTable {
                 table: or(names.user_table.as_ref(), "auth_user"),
                 id: or(names.user_id.as_ref(), "id"),
@@ -97,7 +105,8 @@ impl Schema {
                     attributes.unwrap_or_else(|| vec!["username".to_owned(), "email".to_owned()]),
                 ),
             },
-        }
+            search_path: names.search_path.clone(),
+        })
     }
 
     /// The same with every name quoted.
@@ -106,6 +115,7 @@ impl Schema {
         let Self { token, user, .. } = self;
         Self {
             preset: self.preset,
+            search_path: self.search_path.iter().map(quote).collect(),
             token: TokenTable {
                 table: quote(&token.table),
                 digest: quote(&token.digest),
@@ -113,6 +123,8 @@ impl Schema {
                 user: quote(&token.user),
                 created: quote(&token.created),
                 expiry: quote(&token.expiry),
+                extra: token.extra.quoted(dialect),
+                zone: token.zone,
             },
             user: UserTable {
                 table: quote(&user.table),
@@ -166,20 +178,38 @@ impl Schema {
 // === impl TokenTable ===
 
 impl TokenTable {
-    fn named(names: &SchemaNames, table: &str) -> Self {
-        Self {
+    fn named(names: &SchemaNames, table: &str) -> Result<Self, OpenError> {
+        let token = Self {
             table: or(names.token_table.as_ref(), table),
             digest: or(names.token_digest.as_ref(), "digest"),
             key: or(names.token_key.as_ref(), "token_key"),
             user: or(names.token_user.as_ref(), "user_id"),
             created: or(names.token_created.as_ref(), "created"),
             expiry: or(names.token_expiry.as_ref(), "expiry"),
+            extra: Extra::parse(&names.token_extra).ok_or(fault("token_extra", "is COLUMN=VALUE"))?,
+            zone: zone(names)?,
+        };
+        let own = [&token.digest, &token.key, &token.user, &token.created, &token.expiry];
+        let filled = |column: &str| own.iter().any(|own| own.eq_ignore_ascii_case(column));
+        if token.extra.columns().any(filled) {
+            return Err(fault("token_extra", "names a column that this service fills by itself"));
         }
+        Ok(token)
+    }
+
+    /// How the table's own times are kept.
+    pub(super) fn times(&self, dialect: Dialect) -> Times {
+        Times::of(dialect, self.zone)
     }
 }
 
 fn or(configured: Option<&String>, preset: &str) -> String {
     configured.cloned().unwrap_or_else(|| preset.to_owned())
+}
+
+fn zone(names: &SchemaNames) -> Result<Tz, OpenError> {
+    let zone = names.time_zone.as_deref().unwrap_or("UTC");
+    zone.parse().map_err(|_| fault("time_zone", "must be a name of the IANA database, such as Europe/Berlin"))
 }
 
 fn validate(names: &SchemaNames) -> Result<(), OpenError> {
@@ -197,6 +227,8 @@ fn validate(names: &SchemaNames) -> Result<(), OpenError> {
         single.iter().filter_map(|(key, name)| Some((*key, name.as_deref()?))).collect();
     given.extend(names.user_active.as_deref().filter(|name| !name.is_empty()).map(|name| ("user_active", name)));
     given.extend(names.user_attributes.iter().flatten().map(|name| ("user_attributes", name.as_str())));
+    given.extend(names.search_path.iter().map(|name| ("search_path", name.as_str())));
+    given.extend(names.token_extra.iter().filter_map(|extra| Some(("token_extra", extra.split_once('=')?.0))));
     match given.into_iter().find(|(_, name)| !is_identifier(name)) {
         Some((key, _)) => Err(fault(key, "must be a name of 1 to 63 bytes without NUL")),
         None => Ok(()),

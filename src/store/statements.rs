@@ -20,6 +20,8 @@ pub(super) const RECORD_COLUMNS: usize = 10;
 pub(super) struct Statements {
     /// (digest, digest): clock, record, user.
     pub(super) find: String,
+    /// (digest, legacy digest, the same two): clock, when one of them was revoked, record, user; one row or several.
+    pub(super) find_either: String,
     /// (): the clock, see `rows::position`.
     pub(super) clock: String,
     /// (user): a user.
@@ -36,8 +38,12 @@ pub(super) struct Statements {
     pub(super) user_delete: String,
     /// (user, now): how many.
     pub(super) live_count: String,
-    /// (digest, key, user, created, expiry).
+    /// (digest, key, user, created, expiry, what `Extra` binds).
     pub(super) token_insert: String,
+    /// (new digest, key, digest).
+    pub(super) token_upgrade: String,
+    /// (new digest, digest).
+    pub(super) detail_upgrade: String,
     /// (digest, user in text form, created, expiry, `display_name`, scopes, metadata, hint).
     pub(super) detail_insert: String,
     /// (digest): an ended token's columns, held.
@@ -112,6 +118,7 @@ impl Statements {
         let token_range = names.range(&format!("t.{}", t.digest));
         Self {
             find: sql(&names.find(&record, &user)),
+            find_either: sql(&names.find_either(&record, &user)),
             clock: format!("SELECT {} FROM {CLOCK_TABLE} c WHERE c.id = 1", dialect.position()),
             user: sql(&user_by_id),
             user_held_shared: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Shared))),
@@ -120,10 +127,12 @@ impl Statements {
             user_update: names.user_update().map(|text| sql(&text)),
             user_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", u.table, u.id)),
             live_count: sql(&format!("SELECT {} {by_user} AND {}", dialect.integer("COUNT(*)"), names.live())),
-            token_insert: sql(&format!(
-                "INSERT INTO {} ({}, {}, {}, {}, {}) VALUES (?, ?, ?, ?, ?)",
-                t.table, t.digest, t.key, t.user, t.created, t.expiry
+            token_insert: sql(&names.token_insert()),
+            token_upgrade: sql(&format!(
+                "UPDATE {} SET {} = ?, {} = ? WHERE {} = ?",
+                t.table, t.digest, t.key, t.digest
             )),
+            detail_upgrade: sql(&format!("UPDATE {DETAIL_TABLE} SET digest = ? WHERE digest = ?")),
             detail_insert: sql(&format!(
                 "INSERT INTO {DETAIL_TABLE} ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 DETAIL_COLUMNS[..8].join(", ")
@@ -211,7 +220,7 @@ impl Statements {
 
 impl Names {
     fn new(dialect: Dialect, schema: &Schema) -> Self {
-        let Schema { token, user, preset } = schema.quoted(dialect);
+        let Schema { token, user, preset, .. } = schema.quoted(dialect);
         Self { dialect, token, user, preset }
     }
 
@@ -228,6 +237,38 @@ impl Names {
             u.table,
             u.id,
             t.user
+        )
+    }
+
+    /// As [`Self::find`], for a token that may be stored under either of two digests. That one
+    /// of them was revoked is told of, whichever of them the row has.
+    fn find_either(&self, record: &str, user: &str) -> String {
+        let Self { dialect, token: t, user: u, .. } = self;
+        format!(
+            "SELECT {}, {}, {record}, {user} FROM {CLOCK_TABLE} c \
+             LEFT JOIN {} t ON t.{} IN (?, ?) LEFT JOIN {DETAIL_TABLE} d ON d.digest = {} \
+             LEFT JOIN {DETAIL_TABLE} r ON r.digest IN (?, ?) AND r.revoked_at IS NOT NULL \
+             LEFT JOIN {} u ON u.{} = t.{} WHERE c.id = 1",
+            dialect.position(),
+            dialect.time("r.revoked_at"),
+            t.table,
+            t.digest,
+            dialect.bytewise(&format!("t.{}", t.digest)),
+            u.table,
+            u.id,
+            t.user
+        )
+    }
+
+    fn token_insert(&self) -> String {
+        let t = &self.token;
+        let extra = t.extra.sql(self.dialect, &t.table);
+        let values = format!("?, ?, ?, ?, ?{}", extra.values);
+        let values =
+            extra.from.map_or_else(|| format!("VALUES ({values})"), |from| format!("SELECT {values} FROM {from}"));
+        format!(
+            "INSERT INTO {} ({}, {}, {}, {}, {}{}) {values}",
+            t.table, t.digest, t.key, t.user, t.created, t.expiry, extra.columns
         )
     }
 

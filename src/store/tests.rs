@@ -3,6 +3,9 @@
 //! A test starts one private server and runs every case on it, since each test is a
 //! process of its own under nextest and a server takes seconds to make.
 
+mod adopted_cases;
+mod check_cases;
+mod digest_cases;
 mod issue_cases;
 mod journal_cases;
 mod knox_cases;
@@ -72,6 +75,54 @@ async fn every_case_holds(server: Server) {
             knox_cases::hostile_names_are_only_names,
         ]
     );
+}
+
+async fn adopted_tables_hold(server: &Server) {
+    run!(
+        server,
+        World::empty,
+        [
+            digest_cases::a_row_of_knox_4_is_found_and_once_revoked_stays_so,
+            digest_cases::of_a_row_of_each_version_the_current_one_counts,
+            digest_cases::an_upgraded_row_is_one_of_knox_5_and_leaves_a_record,
+            digest_cases::a_revocation_that_meets_an_upgrade_ends_the_token,
+            digest_cases::an_upgrade_that_fails_changes_nothing,
+            digest_cases::digests_of_32_bytes_are_found_listed_revoked_and_noted,
+            digest_cases::a_digest_in_capitals_or_with_a_space_is_another_one,
+            adopted_cases::times_without_a_zone_are_of_the_configured_one,
+            adopted_cases::the_end_of_a_token_with_local_times_is_noted,
+            adopted_cases::a_swapped_model_s_columns_are_filled_as_configured,
+            adopted_cases::keys_of_every_type_that_the_database_has,
+            adopted_cases::the_limit_counts_django_s_tokens_under_20_parallel_issues,
+            check_cases::our_own_tables_pass_and_an_empty_database_is_told_what_to_run,
+            check_cases::every_fault_of_adopted_tables_is_named_with_its_remedy,
+            check_cases::tables_of_knox_4_and_of_swapped_models_are_found_wanting,
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adopted_tables_hold_on_sqlite() {
+    adopted_tables_hold(&Server::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adopted_tables_hold_on_postgres() {
+    let server = Server::postgres().await;
+    adopted_tables_hold(&server).await;
+    run!(
+        &server,
+        World::empty,
+        [
+            adopted_cases::tables_are_found_by_the_search_path_and_ours_put_beside_them,
+            check_cases::rights_that_are_missing_on_postgres_are_named,
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adopted_tables_hold_on_mariadb() {
+    adopted_tables_hold(&Server::mariadb().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //!
 //! | record | cause |
 //! | --- | --- |
-//! | the token | its row is deleted, unless it expired over an hour ago; its expiry comes earlier, or is set where there was none; its digest or its user changes |
+//! | the token | its row is deleted, unless it expired over an hour ago (16 hours, where times are local ones); its expiry comes earlier, or is set where there was none; its digest or its user changes |
 //! | the user | its row is deleted; its key changes; it is disabled; while it is active, an attribute that answers carry changes |
 //! | everything | `TRUNCATE` on PostgreSQL; there also more than 1,000 rows of one statement |
 //!
@@ -19,6 +19,7 @@
 //!
 //! The conditions are the same for all three databases; `dialect.rs` spells them.
 
+use chrono_tz::Tz;
 use tokenward_migrations::{Installed, Triggers};
 
 use super::{
@@ -165,10 +166,12 @@ impl Plan {
     /// Whether a token that is deleted may still be somewhere in a cache.
     fn token_counts(&self, old: &str) -> String {
         let expiry = format!("{old}.{}", self.token.expiry);
+        // The farthest zone's clock is 14 hours from UTC.
+        let hours = if self.token.zone == Tz::UTC { 1 } else { 16 };
         match self.dialect {
-            Dialect::Sqlite => format!("NOT coalesce(julianday({expiry}) < julianday('now', '-1 hour'), 0)"),
+            Dialect::Sqlite => format!("NOT coalesce(julianday({expiry}) < julianday('now', '-{hours} hour'), 0)"),
             Dialect::Postgres => format!("{expiry} IS NULL OR {expiry} > now() - interval '1 hour'"),
-            Dialect::Mysql => format!("{expiry} IS NULL OR {expiry} > utc_timestamp(6) - INTERVAL 1 HOUR"),
+            Dialect::Mysql => format!("{expiry} IS NULL OR {expiry} > utc_timestamp(6) - INTERVAL {hours} HOUR"),
         }
     }
 

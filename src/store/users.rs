@@ -137,7 +137,7 @@ async fn update(inner: &Inner, transaction: &Transaction<'_>, key: &UserKey, use
 
 async fn token_ids(inner: &Inner, transaction: &Transaction<'_>, key: &UserKey) -> Result<Vec<TokenId>, StoreError> {
     let rows = transaction.rows(&inner.statements.token_digests, vec![key.value.clone()]).await?;
-    rows.iter().map(|row| rows::digest(row).map(Digest::token_id)).collect()
+    rows.iter().filter_map(|row| Some(rows::digest(row).transpose()?.map(Digest::token_id))).collect()
 }
 
 async fn delete_once(inner: &Inner, key: &UserKey, ending: Ending) -> Result<(u64, Vec<TokenId>), StoreError> {

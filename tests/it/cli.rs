@@ -288,3 +288,34 @@ async fn a_database_that_is_not_there_ends_serve_without_its_password() {
     assert!(!said.contains("hunter2") && !said.contains("panicked"), "{said}");
     assert!(said.contains("database"), "it says which part is missing: {said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn config_check_compares_the_settings_with_the_database() {
+    let dir = directory();
+    let check = async |settings: &Settings| run(dir.path(), settings, &["config", "check"], "").await;
+    let sqlite = vec![setting("TOKENWARD_DATABASE__URL", "sqlite://t.db")];
+    let output = check(&sqlite).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("not there yet"), "{}", stdout(&output));
+    assert!(!dir.path().join("t.db").exists(), "nothing is created");
+
+    let postgres = postgres().await;
+    let url = format!("postgres://tokenward@{}/tokenward", postgres.relay.address());
+    let settings = vec![
+        setting("TOKENWARD_DATABASE__URL", url.as_str()),
+        setting("TOKENWARD_DATABASE__SCHEMA", "knox"),
+        setting("TOKENWARD_SCHEMA__TOKEN_TABLE", "app_token"),
+    ];
+    let output = check(&settings).await;
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    let said = stderr(&output);
+    for key in ["schema.token_table: there is no table app_token", "schema.user_table: there is no table auth_user"] {
+        assert!(said.contains(key), "{said}");
+    }
+    assert!(said.contains("tokenward migrate up"), "{said}");
+    let native = vec![setting("TOKENWARD_DATABASE__URL", url.as_str())];
+    assert!(run(dir.path(), &native, &["migrate", "up"], "").await.status.success());
+    let output = check(&native).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "configuration is valid\n");
+}

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     cache::{Backend, MemoryCache},
     config,
-    domain::{Error, Found, Freshness, Label, NewToken, Reading, Source, Token, TokenStore as _},
+    domain::{Digests, Error, Found, Freshness, Label, Legacy, NewToken, Reading, Source, Token, TokenStore as _},
 };
 
 fn memory() -> Backend {
@@ -270,4 +270,22 @@ fn new(token: &str) -> NewToken {
         label: Label::default(),
         request: None,
     }
+}
+
+#[tokio::test]
+async fn a_token_whose_row_has_another_digest_is_read_each_time() {
+    let store = TestStore::of(&["former"]);
+    let (cached, former) = (store.behind(memory()), digest("former"));
+    let key = Token::parse("new".to_owned()).expect("well-formed").key();
+    let wanted = Digests { current: digest("new"), legacy: Some(Legacy { digest: former, key }) };
+    for reads in 1..=3 {
+        let reading = cached.find(wanted, Freshness::Any).await.expect("the store answers");
+        assert!(matches!(&reading.found, Found::Token(record) if record.digest == former));
+        assert_eq!((reading.source, store.sent()), (Source::Database, reads));
+    }
+    store.put(&record("new"));
+    for _ in 0..3 {
+        cached.find(wanted, Freshness::Any).await.expect("the store answers");
+    }
+    assert_eq!(store.sent(), 4, "the new row is cached");
 }

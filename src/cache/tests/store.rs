@@ -16,8 +16,8 @@ use crate::{
     cache::{Backend, Cached},
     config,
     domain::{
-        Digest, Ending, Error, Found, Freshness, Inserted, NewToken, Propagation, Reading, Revocation, RevocationCause,
-        Source, Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Digest, Digests, Ending, Error, Found, Freshness, Inserted, NewToken, Propagation, Reading, Revocation,
+        RevocationCause, Source, Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
 };
 
@@ -101,8 +101,10 @@ fn down() -> Error {
 }
 
 impl TokenStore for TestStore {
-    async fn find(&self, digest: Digest, _: Freshness) -> Result<Reading, Error> {
-        let found = self.tokens.lock().expect("not poisoned").get(&digest).cloned().unwrap_or(Found::Unknown);
+    async fn find(&self, digests: impl Into<Digests> + Send, _: Freshness) -> Result<Reading, Error> {
+        let digests = digests.into();
+        let stored = |digest| self.tokens.lock().expect("not poisoned").get(&digest).cloned();
+        let found = digests.all().find_map(stored).unwrap_or(Found::Unknown);
         self.sent.fetch_add(1, Ordering::SeqCst);
         let gate = *self.gate.subscribe().wait_for(|gate| *gate != Gate::Held).await.expect("the store lives");
         match gate {
@@ -131,10 +133,7 @@ impl TokenStore for TestStore {
 
     async fn revoke(&self, target: Target, _: Ending) -> Result<Revocation, Error> {
         tokio::task::yield_now().await;
-        Ok(self.end(&[match target {
-            Target::Digest(digest) => digest.token_id(),
-            Target::Id(id) => id,
-        }]))
+        Ok(self.end(&target.token_ids()))
     }
 
     async fn revoke_all(&self, _: UserId, _: Option<Target>, _: Ending) -> Result<Revocation, Error> {

@@ -28,7 +28,7 @@ pub(in crate::store) struct Statements {
     pub(super) delete_numbered: String,
     /// (digest, user in text form).
     pub(super) note: String,
-    /// (digest, key, created): a token of whichever user is there.
+    /// (digest, key, what `Extra` binds): a token of whichever user is there.
     pub(super) canary_insert: String,
     /// (epoch).
     pub(super) new_epoch: String,
@@ -96,18 +96,22 @@ fn canary(dialect: Dialect, schema: &Schema) -> String {
         Dialect::Sqlite | Dialect::Mysql => "NULL",
         Dialect::Postgres => "CAST(NULL AS timestamptz)",
     };
+    let extra = t.extra.sql(dialect, &t.table);
     format!(
-        "INSERT INTO {} ({}, {}, {}, {}, {}) SELECT {}, {}, u.{}, {}, {never} FROM {} u LIMIT 1",
+        "INSERT INTO {} ({}, {}, {}, {}, {}{}) SELECT {}, {}, u.{}, {}, {never}{} FROM {} u{} LIMIT 1",
         t.table,
         t.digest,
         t.key,
         t.user,
         t.created,
         t.expiry,
+        extra.columns,
         dialect.text("?"),
         dialect.text("?"),
         u.id,
         dialect.now(),
+        extra.values,
         u.table,
+        extra.from.map(|from| format!(", {from}")).unwrap_or_default(),
     )
 }

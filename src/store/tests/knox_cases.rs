@@ -150,8 +150,10 @@ pub(super) async fn django(world: &World, key: &str, id: &str) -> Database {
         .await;
     let id_type = match (world.kind, key) {
         (_, "integer") => None,
-        (Kind::Sqlite, _) => Some(UserIdType::Char32),
-        (Kind::Postgres | Kind::Mariadb, _) => Some(UserIdType::Uuid),
+        (_, "bigint") => Some(UserIdType::Bigint),
+        (_, "char(32)") => Some(UserIdType::Char32),
+        (_, "varchar(64)") => Some(UserIdType::Text),
+        (_, _) => Some(UserIdType::Uuid),
     };
     let store = world
         .reopen(|config| {
@@ -164,7 +166,7 @@ pub(super) async fn django(world: &World, key: &str, id: &str) -> Database {
     store
 }
 
-fn knox(config: &mut crate::config::Config) {
+pub(super) fn knox(config: &mut crate::config::Config) {
     config.database.schema = SchemaPreset::Knox;
 }
 

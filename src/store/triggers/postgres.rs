@@ -51,7 +51,7 @@ fn trigger(plan: &Plan, on: Table, event: &'static str, from: &str) -> Trigger {
     );
     let rows = if event == "update" { "OLD TABLE AS old_rows NEW TABLE AS new_rows" } else { "OLD TABLE AS old_rows" };
     let function = function(&plan.home, on, event);
-    let mut sql = define(&function, &body).to_vec();
+    let mut sql = define(plan, &function, &body).to_vec();
     sql.extend(attach(plan, on, event, &format!("REFERENCING {rows}"), &function));
     Trigger { on, event, sql }
 }
@@ -60,7 +60,7 @@ fn trigger(plan: &Plan, on: Table, event: &'static str, from: &str) -> Trigger {
 fn truncate(plan: &Plan, on: Table) -> Trigger {
     let function = format!("{}.{ALL}", plan.home);
     let body = format!("BEGIN INSERT INTO {} (digest, user_id) VALUES (NULL, NULL); RETURN NULL; END", plan.journal);
-    let mut sql = define(&function, &body).to_vec();
+    let mut sql = define(plan, &function, &body).to_vec();
     sql.extend(attach(plan, on, "truncate", "", &function));
     Trigger { on, event: "truncate", sql }
 }
@@ -70,12 +70,13 @@ fn function(home: &str, on: Table, event: &str) -> String {
 }
 
 /// In plain quotes: a dollar quote could be ended by a configured name. Nobody else may
-/// hang the function on a table of his own.
-fn define(function: &str, body: &str) -> [String; 2] {
+/// hang the function on a table of his own. The time zone is for columns that have none.
+fn define(plan: &Plan, function: &str, body: &str) -> [String; 2] {
     [
         format!(
             "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
-             SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS '{}'",
+             SET search_path = pg_catalog, pg_temp SET timezone = '{}' SET enable_nestloop = off AS '{}'",
+            plan.token.zone,
             body.replace('\'', "''")
         ),
         format!("REVOKE ALL ON FUNCTION {function}() FROM PUBLIC"),

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Error, Freshness, IssueRequest, Lifetime, MalformedToken, PageRequest, Position, Presented, RevocationCause,
-        Target, Timestamp, Token, TokenId, TokenState, UserChange, UserId, Violation,
+        Error, Freshness, IssueRequest, Lifetime, MalformedToken, Named, PageRequest, Position, Presented,
+        RevocationCause, Timestamp, Token, TokenId, TokenState, UserChange, UserId, Violation,
     },
     proto as pb,
 };
@@ -190,37 +190,37 @@ fn request_id(asked: &mut Asked, text: &str) -> Option<Uuid> {
 }
 
 /// Which token to end; `None` for a secret that no issuer could have made, so that there is nothing to end.
-pub(crate) fn target(target: Option<pb::revoke_request::Target>) -> Result<Option<Target>, Error> {
-    use pb::revoke_request::Target as Named;
+pub(crate) fn target(target: Option<pb::revoke_request::Target>) -> Result<Option<Named>, Error> {
+    use pb::revoke_request::Target;
     match target {
         None => Err(Error::invalid("target", "one of token and token_id is required")),
-        Some(Named::Token(token)) => secret("token", token),
-        Some(Named::TokenId(id)) => token_id(&id).map(Target::Id).map(Some),
+        Some(Target::Token(token)) => secret("token", token),
+        Some(Target::TokenId(id)) => token_id(&id).map(Named::Id).map(Some),
     }
 }
 
 /// Which token to spare.
-pub(crate) fn except(except: Option<pb::revoke_all_request::Except>) -> Result<Option<Target>, Error> {
-    use pb::revoke_all_request::Except as Named;
+pub(crate) fn except(except: Option<pb::revoke_all_request::Except>) -> Result<Option<Named>, Error> {
+    use pb::revoke_all_request::Except;
     match except {
         None => Ok(None),
         // A caller that names a token to spare and gets it wrong must not have it ended.
-        Some(Named::ExceptToken(token)) => match secret("except_token", token)? {
+        Some(Except::ExceptToken(token)) => match secret("except_token", token)? {
             None => Err(Error::invalid("except_token", "no issuer could have made it")),
             spared => Ok(spared),
         },
-        Some(Named::ExceptTokenId(id)) => {
+        Some(Except::ExceptTokenId(id)) => {
             let id = id
                 .parse()
                 .map_err(|fault: crate::domain::InvalidTokenId| Error::invalid("except_token_id", fault.to_string()))?;
-            Ok(Some(Target::Id(id)))
+            Ok(Some(Named::Id(id)))
         }
     }
 }
 
-fn secret(field: &str, token: String) -> Result<Option<Target>, Error> {
+fn secret(field: &str, token: String) -> Result<Option<Named>, Error> {
     match Token::parse(token) {
-        Ok(token) => Ok(Some(Target::Digest(token.digest()))),
+        Ok(token) => Ok(Some(Named::Token(token))),
         Err(MalformedToken::Empty) => Err(Error::invalid(field, "it is required")),
         Err(MalformedToken::TooLong | MalformedToken::Character) => Ok(None),
     }
