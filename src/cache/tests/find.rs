@@ -283,9 +283,10 @@ async fn a_token_whose_row_has_another_digest_is_read_each_time() {
         assert!(matches!(&reading.found, Found::Token(record) if record.digest == former));
         assert_eq!((reading.source, store.sent()), (Source::Database, reads));
     }
+    assert_eq!(find(&cached, "former").await.source, Source::Database, "nor was it kept under its own");
     store.put(&record("new"));
     for _ in 0..3 {
         cached.find(wanted, Freshness::Any).await.expect("the store answers");
     }
-    assert_eq!(store.sent(), 4, "the new row is cached");
+    assert_eq!(store.sent(), 5, "the new row is cached");
 }
