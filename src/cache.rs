@@ -19,13 +19,14 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 mod backlog;
 mod breaker;
-mod clock;
 mod entry;
 mod flight;
+mod flush;
 mod key;
 mod memory;
 mod negative;
@@ -42,14 +43,13 @@ use self::{
 };
 pub use self::{
     breaker::{Breaker, BreakerState, BreakerStatus, Rejected},
-    clock::WallClock,
     memory::MemoryCache,
     shared::{CacheError, Code, SharedCache, StartError},
 };
 use crate::{
     config,
     domain::{Clock, Digest, Error, Found, Freshness, Position, Reading, Source, Timestamp, TokenStore},
-    journal::{self, Confirmed, Terms},
+    journal::{self, Confirmed, DatabaseClock, Terms},
 };
 
 /// The longest life of an entry, whatever is configured.
@@ -60,7 +60,7 @@ const LINGER: Duration = Duration::from_millis(100);
 
 /// A store behind a cache.
 #[derive(Debug)]
-pub struct Cached<S, C = WallClock> {
+pub struct Cached<S, C = DatabaseClock> {
     inner: Arc<Inner<S, C>>,
 }
 
@@ -85,6 +85,8 @@ struct Inner<S, C> {
     negative: NegativeMemo,
     backlog: Arc<Backlog>,
     epoch: Epoch,
+    /// Changes under way, whether or not their callers still wait.
+    changes: TaskTracker,
     proof: Option<Proof>,
 }
 
@@ -133,7 +135,8 @@ impl<S: TokenStore> Cached<S> {
     /// Puts a backend in front of a store; what it holds is believed as far as `proof` goes.
     #[must_use]
     pub fn new(store: Arc<S>, backend: Backend, proof: Proof, config: &config::Cache) -> Self {
-        Self::assemble(store, backend, Some(proof), config, WallClock)
+        let clock = proof.journal.clock();
+        Self::assemble(store, backend, Some(proof), config, clock)
     }
 }
 
@@ -154,9 +157,23 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
             negative: NegativeMemo::new(config),
             backlog: Arc::default(),
             epoch: Epoch::default(),
+            changes: TaskTracker::new(),
             proof,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Waits for the changes that are under way although their callers have gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing; they go on.
+    pub async fn changes_ended(&self) {
+        let changes = &self.inner.changes;
+        if !changes.is_empty() {
+            tracing::info!(count = changes.len(), "changes under way are awaited");
+        }
+        changes.close();
+        changes.wait().await;
     }
 
     /// Asks the database which incarnation it is, so that the first hit can be believed.

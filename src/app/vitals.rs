@@ -1,0 +1,40 @@
+//! What `GetStatus` tells of the parts that are no component of their own.
+
+use crate::{
+    cache::{BreakerState, SharedCache},
+    component::Chain,
+    domain::Clock,
+    journal::{DatabaseClock, Handle, Terms},
+    proto as pb, transport,
+};
+
+/// The breaker around Redis.
+pub(super) fn breaker(redis: &SharedCache, clock: &DatabaseClock) -> pb::CircuitBreaker {
+    let status = redis.breaker().status();
+    let state = match status.state {
+        BreakerState::Closed => pb::CircuitBreakerState::Closed,
+        BreakerState::Open => pb::CircuitBreakerState::Open,
+        BreakerState::HalfOpen => pb::CircuitBreakerState::HalfOpen,
+    };
+    pb::CircuitBreaker {
+        state: state.into(),
+        transition_time: Some(transport::since(status.since, clock.now())),
+        cause: status.cause,
+        opened_count: i64::try_from(status.opened_count).unwrap_or(i64::MAX),
+    }
+}
+
+/// What is known of the journal; the cache's counters are left at zero.
+pub(super) fn coherence(journal: &Handle, terms: Terms) -> pb::Coherence {
+    let health = journal.health();
+    pb::Coherence {
+        revision: health.position.map(|position| position.to_string()).unwrap_or_default(),
+        lag: health.lag.map(transport::stretch),
+        lease_remaining: health.lease.map(transport::stretch),
+        strict: terms.max_staleness.is_zero(),
+        max_staleness: Some(transport::stretch(terms.max_staleness)),
+        outage_grace: Some(transport::stretch(terms.outage_grace)),
+        failure: health.failure.map(|lost| Chain(&lost).to_string()).unwrap_or_default(),
+        ..pb::Coherence::default()
+    }
+}
