@@ -22,17 +22,20 @@ use crate::{
     cache::{self, Ack, Cached, MacKeys, MemoryCache, Proof, SharedCache, Tiers},
     component::{Condition, Watchman},
     config::{self, Config, RevokeAck},
-    domain::{Authenticator, Clock as _, IssuePolicy, Issuer, NeverExpires, Revoker, SystemClock, TokenPrefix, Users},
-    journal::{self, Terms},
-    proto as pb,
+    domain::{Authenticator, Clock as _, IssuePolicy, Issuer, NeverExpires, Revoker, TokenPrefix, Users},
+    journal::{self, DatabaseClock, Terms},
     shutdown::{Shutdown, Signals},
     store::{self, Database},
     transport::{
-        self, Exposure, Facts, Owners, Replica, Services, TokenAdmin, Tokens,
+        self, Caches, Exposure, Facts, Owners, Replica, Services, TokenAdmin, Tokens, Vitals,
         health::{self, Components, RedisLoss, Reporter},
     },
 };
 
+mod vitals;
+
+/// Longest wait for the database's time before the first request is taken.
+const CLOCK_LIMIT: Duration = Duration::from_secs(1);
 /// Longest time to close connections at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Time between two looks for `request_id`s that are past their retention.
@@ -109,15 +112,20 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let components = watch(&config, &database, redis.as_ref(), &mut background);
     let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
     background.spawn(reporter.run());
-    background.spawn(purge(database.clone(), config.tokens.request_id_retention));
-    let facts = facts(address, &database, &tiers);
     let proof = proof(&config, &database, &mut background);
+    let clock = database_clock(&proof.journal).await;
+    background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));
+    let facts = facts(address, &database, &tiers, &clock);
+    let (journal, terms) = (proof.journal.clone(), proof.terms);
     let store = Arc::new(Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache));
+    let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
-    let services = services(&config, &store, facts, components, redis.clone(), probes);
+    let replica = Replica::new(facts, components, vitals, clock.clone());
+    let services = services(&config, &store, replica, probes, &clock);
 
     announce(address, &config.server.listen)?;
-    let serving = transport::serve(listener, &config.server, services, shutdown.stop.clone());
+    let (stop, changes) = (shutdown.stop.clone(), store.changes_ended());
+    let serving = transport::serve(listener, &config.server, services, stop, changes);
     let ending = async {
         let signal = signals.received().await;
         tracing::info!(signal, "draining");
@@ -242,13 +250,24 @@ fn terms(config: &Config, ack: Ack) -> Terms {
     Terms { max_staleness, outage_grace, poll_interval: coherence.poll_interval }
 }
 
+/// The clock that answers are judged by. It shows this machine's time until a poll has told the
+/// database's, so that is waited for.
+async fn database_clock(journal: &journal::Handle) -> DatabaseClock {
+    let mut rounds = journal.rounds();
+    let told = rounds.wait_for(|_| journal.database_now().is_some());
+    if !matches!(timeout(CLOCK_LIMIT, told).await, Ok(Ok(_))) {
+        tracing::warn!("the database's time is not known yet; this machine's is used");
+    }
+    journal.clock()
+}
+
 /// Forgets `request_id`s that are past their retention, with the secrets sealed under them.
-async fn purge(database: Database, retention: Duration) {
+async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
     let mut tick = interval_at(Instant::now() + PURGE_PERIOD, PURGE_PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let before = SystemClock.now() - retention;
+        let before = clock.now() - retention;
         match database.purge_requests(before).await {
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "request_ids purged"),
@@ -262,32 +281,46 @@ fn health_policy(config: &Config) -> health::Policy {
     health::Policy { database_grace: config.health.database_grace, redis }
 }
 
-fn facts(address: SocketAddr, database: &Database, tiers: &Tiers) -> Facts {
+fn facts(address: SocketAddr, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
     let exposure = if address.ip().is_loopback() { Exposure::Loopback } else { Exposure::Insecure };
     if exposure == Exposure::Insecure {
         tracing::warn!(%address, "callers are not authenticated: whoever can reach this address may issue tokens");
     }
-    Facts { start: SystemClock.now(), exposure, database_kind: database.kind(), cache_kind: tiers.kind() }
+    Facts { start: clock.now(), exposure, database_kind: database.kind(), cache_kind: tiers.kind() }
 }
 
-fn services(
+/// What `GetStatus` tells of this moment.
+fn watched(
+    journal: journal::Handle,
+    terms: Terms,
+    redis: Option<SharedCache>,
+    store: Arc<Store>,
+) -> impl Fn() -> Vitals + Send + Sync + 'static {
+    move || Vitals {
+        circuit_breaker: redis.as_ref().map(|redis| vitals::breaker(redis, &journal.clock())),
+        coherence: vitals::coherence(&journal, terms, &store),
+    }
+}
+
+fn services<V>(
     config: &Config,
     store: &Arc<Store>,
-    facts: Facts,
-    components: Components,
-    redis: Option<SharedCache>,
+    replica: Replica<DatabaseClock, V>,
     probes: health::Probes,
-) -> Services<Store, SystemClock, impl Fn() -> Option<pb::CircuitBreaker> + Send + Sync + 'static> {
-    let users = Arc::new(Users::new(Arc::clone(store), SystemClock));
+    clock: &DatabaseClock,
+) -> Services<Store, DatabaseClock, V> {
+    let clock = || clock.clone();
+    let users = Arc::new(Users::new(Arc::clone(store), clock()));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), SystemClock),
-            Issuer::new(Arc::clone(store), SystemClock, issue_policy(config)),
-            Revoker::new(Arc::clone(store), SystemClock),
+            Authenticator::new(Arc::clone(store), clock()),
+            Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
+            Revoker::new(Arc::clone(store), clock()),
         ),
-        admin: TokenAdmin::new(Arc::clone(&users), SystemClock),
+        admin: TokenAdmin::new(Arc::clone(&users), clock()),
         owners: Owners::new(users),
-        replica: Replica::new(facts, components, move || redis.as_ref().map(breaker), SystemClock),
+        caches: Caches::new(Arc::clone(store)),
+        replica,
         probes,
     }
 }
@@ -299,21 +332,6 @@ fn issue_policy(config: &Config) -> IssuePolicy {
         max_ttl: Some(tokens.max_ttl).filter(|limit| !limit.is_zero()),
         never_expires: if tokens.allow_never_expires { NeverExpires::Allowed } else { NeverExpires::Refused },
         prefix: tokens.prefix.parse::<TokenPrefix>().expect("the configuration was validated"),
-    }
-}
-
-fn breaker(redis: &SharedCache) -> pb::CircuitBreaker {
-    let status = redis.breaker().status();
-    let state = match status.state {
-        cache::BreakerState::Closed => pb::CircuitBreakerState::Closed,
-        cache::BreakerState::Open => pb::CircuitBreakerState::Open,
-        cache::BreakerState::HalfOpen => pb::CircuitBreakerState::HalfOpen,
-    };
-    pb::CircuitBreaker {
-        state: state.into(),
-        transition_time: Some(transport::since(status.since, SystemClock.now())),
-        cause: status.cause,
-        opened_count: i64::try_from(status.opened_count).unwrap_or(i64::MAX),
     }
 }
 

@@ -19,13 +19,15 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::task::TaskTracker;
+
 mod backlog;
 mod breaker;
-mod clock;
 mod counters;
 mod entry;
 mod find;
 mod flight;
+mod flush;
 mod key;
 mod mac;
 mod memory;
@@ -40,7 +42,6 @@ mod tests;
 use self::{backlog::Backlog, flight::Flights, negative::NegativeMemo, refusals::Refusals, reproof::Reproofs};
 pub use self::{
     breaker::{Breaker, BreakerState, BreakerStatus, Rejected},
-    clock::WallClock,
     counters::{Counters, Hits},
     mac::{MacKeyError, MacKeys},
     memory::MemoryCache,
@@ -49,12 +50,12 @@ pub use self::{
 use crate::{
     config,
     domain::{Clock, Digest, Error, Freshness, Position, TokenStore},
-    journal::{self, Terms},
+    journal::{self, DatabaseClock, Terms},
 };
 
 /// A store behind a cache.
 #[derive(Debug)]
-pub struct Cached<S, C = WallClock> {
+pub struct Cached<S, C = DatabaseClock> {
     inner: Arc<Inner<S, C>>,
 }
 
@@ -77,6 +78,8 @@ struct Inner<S, C> {
     negative: NegativeMemo,
     backlog: Arc<Backlog>,
     epoch: Epoch,
+    /// Changes under way, whether or not their callers still wait.
+    changes: TaskTracker,
     proof: Option<Proof>,
     reproofs: Reproofs,
     refusals: Refusals,
@@ -140,7 +143,8 @@ impl<S: TokenStore> Cached<S> {
     /// Puts caches in front of a store; what they hold is believed as far as `proof` goes.
     #[must_use]
     pub fn new(store: Arc<S>, tiers: Tiers, proof: Proof, config: &config::Cache) -> Self {
-        Self::assemble(store, tiers, Some(proof), config, WallClock)
+        let clock = proof.journal.clock();
+        Self::assemble(store, tiers, Some(proof), config, clock)
     }
 }
 
@@ -162,6 +166,7 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
             backlog: Arc::default(),
             epoch: Epoch::default(),
             reproofs: Reproofs::new(proof.as_ref().map_or(0.0, |proof| proof.reproof_ratio)),
+            changes: TaskTracker::new(),
             proof,
             refusals: Refusals::default(),
             counters: Counters::new(),
@@ -173,6 +178,25 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.inner.counters
+    }
+
+    /// Tombstones that Redis has not acknowledged yet.
+    #[must_use]
+    pub fn tombstones_owed(&self) -> usize {
+        self.inner.backlog.len()
+    }
+
+    /// Waits for the changes that are under way although their callers have gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing; they go on.
+    pub async fn changes_ended(&self) {
+        let changes = &self.inner.changes;
+        if !changes.is_empty() {
+            tracing::info!(count = changes.len(), "changes under way are awaited");
+        }
+        changes.close();
+        changes.wait().await;
     }
 
     /// Asks the database which incarnation it is, so that the first hit can be believed.

@@ -14,6 +14,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+mod clock;
 mod handle;
 mod lease;
 mod reader;
@@ -22,6 +23,7 @@ mod tests;
 mod view;
 
 pub use self::{
+    clock::DatabaseClock,
     handle::{Confirmed, Handle, Health, Lost, Round},
     lease::{Boottime, Uptime},
     reader::Reader,

@@ -72,6 +72,11 @@ impl Backlog {
             && self.lock().until.get(&id).is_some_and(|until| *until > Instant::now())
     }
 
+    /// How many are owed.
+    pub(super) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Takes over tombstones of this `life`, to be written by `until`.
     pub(super) fn owe(self: &Arc<Self>, shared: &SharedCache, ids: Vec<TokenId>, life: Duration, until: Instant) {
         if ids.is_empty() {

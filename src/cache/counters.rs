@@ -70,6 +70,16 @@ impl Counters {
         self.entries_refused.with_label_values(&[refusal.label()]).inc();
     }
 
+    /// Entries refused, for whatever reason.
+    #[must_use]
+    pub fn refused_in_all(&self) -> i64 {
+        let families = self.entries_refused.collect();
+        let counts = families.iter().flat_map(MetricFamily::get_metric).map(|metric| metric.get_counter().get_value());
+        #[expect(clippy::cast_possible_truncation, reason = "a count of entries is far from 2^53")]
+        let sum = counts.sum::<f64>() as i64;
+        sum
+    }
+
     fn all(&self) -> [&dyn Collector; 9] {
         [
             &self.hits.tiers,

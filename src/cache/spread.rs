@@ -2,14 +2,15 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::{Ack, Cached, Inner, backlog::bury_all};
 use crate::{
     domain::{
-        Clock, Digest, Ending, Error, Freshness, Inserted, NewToken, Propagation, Reading, Revocation, Target, TokenId,
-        TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Clock, Digest, Ending, Error, Freshness, Inserted, NewToken, Position, Propagation, Reading, Revocation,
+        Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
     journal::Terms,
 };
@@ -17,12 +18,21 @@ use crate::{
 /// How much longer a tombstone lives than any replica can take a fact from before it for
 /// current. A fill that comes later still leaves a fact that every view outdates.
 const TOMBSTONE_SLACK: Duration = Duration::from_secs(10);
+/// How long a call waits for the view to come to its revision before it asks the primary. Several
+/// polls fit in; a revision that was never given costs no more.
+const REVISION_WAIT: Duration = Duration::from_millis(250);
 
 // === impl Cached ===
 
 impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
     async fn find(&self, digest: Digest, freshness: Freshness) -> Result<Reading, Error> {
         self.inner.find(digest, freshness).await
+    }
+
+    async fn reflects(&self, position: Position) -> bool {
+        let Some(proof) = &self.inner.proof else { return false };
+        let covered = timeout(REVISION_WAIT, proof.journal.revision_covered(position)).await;
+        covered.is_ok_and(|covered| covered.is_ok())
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
@@ -38,7 +48,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 
     async fn revoke(&self, target: Target, ending: Ending) -> Result<Revocation, Error> {
         let inner = self.inner.clone();
-        to_its_end(async move {
+        to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.revoke(target, ending).await?;
             Ok(inner.spread(revocation, Some(id(target))).await)
         })
@@ -47,7 +57,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 
     async fn revoke_all(&self, user: UserId, except: Option<Target>, ending: Ending) -> Result<Revocation, Error> {
         let inner = self.inner.clone();
-        to_its_end(async move {
+        to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.revoke_all(user, except, ending).await?;
             Ok(inner.spread(revocation, None).await)
         })
@@ -68,7 +78,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 
     async fn upsert_user(&self, change: UserChange) -> Result<(User, Revocation), Error> {
         let inner = self.inner.clone();
-        to_its_end(async move {
+        to_its_end(&self.inner.changes, async move {
             let (user, revocation) = inner.store.upsert_user(change).await?;
             Ok((user, inner.spread(revocation, None).await))
         })
@@ -77,7 +87,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 
     async fn delete_user(&self, user: UserId, ending: Ending) -> Result<Revocation, Error> {
         let inner = self.inner.clone();
-        to_its_end(async move {
+        to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.delete_user(user, ending).await?;
             Ok(inner.spread(revocation, None).await)
         })
@@ -86,11 +96,12 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 }
 
 /// Runs a change in a task of its own: a handler is dropped at its deadline, and a change
-/// that is committed but not spread would be the worst of both.
-async fn to_its_end<T: Send + 'static>(
+/// that is committed but not spread would be the worst of both. A drain waits for `changes`.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    changes: &TaskTracker,
     change: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let ended = tokio::spawn(change.in_current_span()).await;
+    let ended = changes.spawn(change.in_current_span()).await;
     ended.unwrap_or_else(|abandoned| Err(Error::Unavailable(Box::new(abandoned))))
 }
 
@@ -165,7 +176,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 impl Terms {
     /// How far a change has come of which Redis could not be told, once leases have lapsed:
     /// a replica that is cut from the database may go on for the grace.
-    fn untold(self, committed: Instant) -> Propagation {
+    pub(super) fn untold(self, committed: Instant) -> Propagation {
         match self.outage_grace {
             Duration::ZERO => Propagation::Complete,
             grace => pending_until(committed + self.max_staleness + grace),
@@ -173,7 +184,7 @@ impl Terms {
     }
 }
 
-fn pending_until(end: Instant) -> Propagation {
+pub(super) fn pending_until(end: Instant) -> Propagation {
     Propagation::Pending { max_staleness: end.saturating_duration_since(Instant::now()) }
 }
 

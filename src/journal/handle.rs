@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Terms,
+    clock::DatabaseClock,
     lease::{Boottime, Lease, Tenure, Uptime},
     view::{Standing, View},
 };
@@ -190,6 +191,12 @@ impl<U: Uptime> Handle<U> {
     pub fn database_now(&self) -> Option<Timestamp> {
         let offset = Some(self.shared.offset.load(Ordering::Acquire)).filter(|offset| *offset != NO_TIME)?;
         DateTime::from_timestamp_micros(offset + micros(self.shared.uptime.elapsed()))
+    }
+
+    /// A clock that shows [`Self::database_now`].
+    #[must_use]
+    pub fn clock(&self) -> DatabaseClock<U> {
+        DatabaseClock::new(self.clone())
     }
 
     /// How well the reader does now.

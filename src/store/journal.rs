@@ -18,7 +18,8 @@ use super::{
     user_key::UserKey,
 };
 use crate::domain::{
-    Digest, Ended, Error, Journal, Poll, Position, Record, Role, Secret, Token, TokenId, TokenPrefix, Triggers, UserId,
+    Digest, Ended, Epochs, Error, Journal, NewEpoch, Poll, Position, Propagation, Record, Role, Secret, Token, TokenId,
+    TokenPrefix, Triggers, UserId,
 };
 
 mod statements;
@@ -62,6 +63,13 @@ impl Database {
     /// As [`Self::canary`].
     pub async fn new_epoch(&self) -> Result<Position, Error> {
         self.write(async move |inner| repeat(|| new_epoch(&inner)).await).await
+    }
+}
+
+impl Epochs for Database {
+    async fn new_epoch(&self) -> Result<NewEpoch, Error> {
+        // A database has no cache to tell.
+        Ok(NewEpoch { position: Self::new_epoch(self).await?, propagation: Propagation::Complete })
     }
 }
 

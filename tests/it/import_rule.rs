@@ -97,6 +97,20 @@ fn imports_point_at_the_domain() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// What is decided by one machine's clock goes wrong with that clock, on that machine alone.
+#[test]
+fn only_the_databases_clock_falls_back_on_the_machines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let reads = |path: &PathBuf| {
+        let text = fs::read_to_string(path).expect("a source file can be read");
+        let program = text.split("#[cfg(test)]").next().unwrap_or_default();
+        program.contains("SystemClock.now()") || program.contains("Utc::now") || program.contains("SystemTime::now")
+    };
+    let found: Vec<_> = sources(&root).into_iter().filter(reads).collect();
+    let expected = ["domain/clock.rs", "journal/clock.rs"].map(|path| root.join(path));
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+}
+
 #[test]
 fn the_rule_sees_every_way_to_write_an_import() {
     let text = "use crate::domain::{Token, Clock};\nuse crate::{\n    config::{self, Redis},\n    store,\n};\n\

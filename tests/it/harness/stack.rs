@@ -130,7 +130,14 @@ impl Stack {
     /// One more service with the same settings: a replica, or with SQLite, whose file is in
     /// the service's own directory, another deployment on the same Redis.
     pub(crate) async fn another_server(&self) -> Server {
-        Server::start(&self.settings).await
+        self.another_server_with(&[]).await
+    }
+
+    /// The same, with settings of its own that win over the shared ones.
+    pub(crate) async fn another_server_with(&self, extra: &[(&str, &str)]) -> Server {
+        let mut settings = self.settings.clone();
+        settings.extend(extra.iter().map(|(key, value)| setting(key, *value)));
+        Server::start(&settings).await
     }
 
     /// Redis, in a stack that has it.
