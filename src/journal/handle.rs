@@ -290,7 +290,14 @@ impl<U: Uptime> Shared<U> {
     pub(super) fn publish(&self, poll: Poll, sent: Duration) {
         let now = poll.now.timestamp_micros();
         self.view.apply(poll);
-        self.offset.store(now - micros(sent), Ordering::Release);
+        let (most, least) = (now - micros(sent), now - micros(self.uptime.elapsed()));
+        // As it was, where that can be right: tokens are listed in the order of their issue, and a time
+        // that jumps back by what one poll took longer than another would put them out of it.
+        let offset = match self.offset.load(Ordering::Acquire) {
+            NO_TIME => most,
+            known => known.clamp(least.min(most), most),
+        };
+        self.offset.store(offset, Ordering::Release);
         self.applied.store(u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
         self.lease.grant(sent, self.terms.max_staleness);
     }
