@@ -247,16 +247,19 @@ pub struct Coherence {
     /// How long a committed change may go unnoticed by a cached answer; `0s` asks the database's
     /// journal, in batches, before each cached answer. The in-process cache always does.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub max_staleness: Duration,
     /// How much longer cached answers are given when the database cannot be reached; `0s` for not at all.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub outage_grace: Duration,
     /// Time between two looks into the database's journal.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub poll_interval: Duration,
+    /// Look sooner when PostgreSQL says that the journal has grown (LISTEN, on a connection of its own). Useless on other
+    /// databases, and behind a PgBouncer that pools transactions; nothing depends on it.
+    pub listen: bool,
     /// What Revoke waits for before it answers COMPLETE: `cache` (Redis has taken the
     /// tombstones) or `lease` (`max_staleness` has passed; Redis is trusted for nothing).
     pub revoke_ack: RevokeAck,
