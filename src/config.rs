@@ -267,19 +267,23 @@ pub struct Coherence {
     /// journal, in batches, before each cached answer. With the in-process cache alone it is taken
     /// for `0s`, unless `revoke_ack` is `lease`.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub max_staleness: Duration,
     /// How much longer answers from Redis are given when the database cannot be reached; `0s` for not
     /// at all. Those from the in-process cache never are.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub outage_grace: Duration,
     /// Time between two looks into the database's journal.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "settings::DurationText")]
     pub poll_interval: Duration,
+    /// Look sooner when PostgreSQL says that the journal has grown (LISTEN, on a connection of its own). Useless on other
+    /// databases, and behind a PgBouncer that pools transactions; nothing depends on it.
+    pub listen: bool,
     /// What Revoke waits for before it answers COMPLETE: `cache` (Redis has taken the
-    /// tombstones) or `lease` (`max_staleness` has passed; Redis is trusted for nothing).
+    /// tombstones) or `lease` (`max_staleness` has passed; Redis is trusted for nothing). `lease`
+    /// with an `outage_grace` answers PENDING, since a replica that is cut off may go on for the grace.
     pub revoke_ack: RevokeAck,
     /// Share of the cached answers that are compared with the database afterwards, in the background,
     /// 0 to 1. What the database has ended without a record in its journal is logged as an error,

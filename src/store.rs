@@ -73,6 +73,7 @@ struct Inner {
     /// Another, for what keeps the journal in order and may wait for locks.
     journal: Pool,
     journal_statements: journal::Statements,
+    listener: journal::Listener,
     /// Look-ups under way or waiting for a connection.
     lookups: Semaphore,
     limits: Limits,
@@ -139,6 +140,7 @@ impl Database {
             probe: Pool::new(connector.clone(), probe_limits(limits)),
             journal: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
             journal_statements: journal::Statements::new(dialect, &schema),
+            listener: journal::Listener::new(&connector, limits, &config.coherence),
             lookups: Semaphore::new(config.database.max_concurrent_lookups as usize),
             limits,
             limit_per_user: config.tokens.limit_per_user,
@@ -148,6 +150,7 @@ impl Database {
             connector,
         }));
         database.0.connect().await?;
+        journal::warn_of_lost_commits(&database.0).await;
         Ok(database)
     }
 
@@ -190,6 +193,7 @@ impl Database {
 
     /// Closes every connection, within 10 seconds.
     pub async fn close(&self) {
+        self.0.listener.close();
         tokio::join!(self.0.pool.close(), self.0.probe.close(), self.0.journal.close());
     }
 

@@ -137,9 +137,10 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         let told = self.bury(ids, committed).await;
         match &self.proof {
             Some(proof) if !told || proof.ack == Ack::Lease => {
-                // Every lease that a view from before the commit could have is over then.
+                // Every lease that a view from before the commit could have is over then. With
+                // `lease`, that Redis was told counts for nothing: it may lose what it took.
                 sleep_until(committed + proof.terms.max_staleness).await;
-                if told { Propagation::Complete } else { proof.terms.untold(committed) }
+                proof.terms.untold(committed)
             }
             None if !told => pending_until(committed + self.reach()),
             Some(_) | None => Propagation::Complete,

@@ -80,6 +80,7 @@ impl Default for Coherence {
             max_staleness: Duration::from_secs(1),
             outage_grace: Duration::from_secs(30),
             poll_interval: Duration::from_millis(50),
+            listen: true,
             revoke_ack: RevokeAck::Cache,
             reproof_ratio: 0.01,
         }

@@ -12,7 +12,7 @@ pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod server;
-mod sql;
+pub(crate) mod sql;
 pub(crate) mod stack;
 mod template;
 mod tests;

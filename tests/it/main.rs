@@ -7,6 +7,7 @@ mod cli;
 mod health;
 mod import_rule;
 mod interop;
+mod journal;
 mod knox;
 mod outage;
 mod outcomes;

@@ -213,6 +213,18 @@ impl Journal for Wire {
     async fn intact(&self) -> Result<Triggers, Error> {
         Ok(Triggers::Enabled)
     }
+
+    async fn canary(&self) -> Result<Option<TokenId>, Error> {
+        Ok(None)
+    }
+
+    async fn note_everything(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn changed(&self) {
+        std::future::pending().await
+    }
 }
 
 impl TokenStore for TestStore {

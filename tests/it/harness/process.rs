@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -59,7 +59,10 @@ impl Process {
     pub(crate) fn pause(&self) {
         // The parent first, so that it has no more children while they are listed.
         self.signal(Signal::SIGSTOP);
-        signal(&children(self.pid()), Signal::SIGSTOP);
+        wait_until_stopped(self.pid());
+        let children = children(self.pid());
+        signal(&children, Signal::SIGSTOP);
+        children.into_iter().for_each(wait_until_stopped);
     }
 
     /// Undoes [`Self::pause`].
@@ -103,6 +106,22 @@ fn signal(pids: &[Pid], signal: Signal) {
         // A process that has just ended cannot be signalled, which is no fault here.
         let _ = kill(*pid, signal);
     }
+}
+
+/// Each thread runs on until it has seen the signal.
+fn wait_until_stopped(pid: Pid) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_stopped(pid) {
+        assert!(Instant::now() < deadline, "process {pid} does not stop");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether every thread is: by proc(5), `T` in the third field of its `stat`. One that has ended counts.
+fn is_stopped(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    stats.filter_map(|stat| Some(stat.rsplit_once(") ")?.1.starts_with(['T', 'Z', 'X']))).all(|stopped| stopped)
 }
 
 fn append(path: &Path) -> File {
