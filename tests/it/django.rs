@@ -285,7 +285,7 @@ async fn knoxs_views_work_with_the_examples_class_and_a_request_costs_no_query()
 
     let statements =
         site.django.call("queries", json!(["GET", "/tokenward/whoami/", format!("Token {}", first.secret)]));
-    assert_eq!(statements.await, 1, "the last name, which no attribute tells");
+    assert_eq!(statements.await, 2, "the view asks for two fields that no attribute tells");
     let statements =
         site.django.call("queries", json!(["POST", "/tokenward/logout/", format!("Token {}", first.secret)]));
     assert_eq!(statements.await, 0, "a logout is a Revoke");

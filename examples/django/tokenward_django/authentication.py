@@ -63,11 +63,12 @@ def call(method, request, timeout):
 
 
 def user_of(user):
+    """Not `is_active`: that a view saves this instance must not undo what has just been done to the user."""
     model = get_user_model()
     texts = {field.attname for field in model._meta.concrete_fields if isinstance(field, models.CharField)}
     known = {name: text for name, text in user.attributes.items() if name in texts}
     pk = model._meta.pk
-    return row(model, **known, is_active=True, **{pk.attname: pk.to_python(user.user_id)})
+    return row(model, **known, **{pk.attname: pk.to_python(user.user_id)})
 
 
 def auth_of(record, token, user):

@@ -14,7 +14,7 @@ from .rows import token_row
 
 
 class WhoAmI(APIView):
-    """What a view sees of the caller; `last_name` is no attribute that tokenward tells."""
+    """What a view sees of the caller; `last_name` and `is_active` are no attributes that tokenward tells."""
 
     permission_classes = (IsAuthenticated,)
 
