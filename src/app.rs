@@ -19,9 +19,9 @@ use tokio::{
 };
 
 use crate::{
-    cache::{self, Ack, Backend, Cached, MemoryCache, Proof, SharedCache},
+    cache::{self, Ack, Cached, MacKeys, MemoryCache, Proof, SharedCache, Tiers},
     component::{Condition, Watchman},
-    config::{self, CacheBackend, Config, RevokeAck},
+    config::{self, Config, RevokeAck},
     domain::{Authenticator, Clock as _, IssuePolicy, Issuer, NeverExpires, Revoker, SystemClock, TokenPrefix, Users},
     journal::{self, Terms},
     proto as pb,
@@ -55,6 +55,9 @@ pub enum Error {
     /// The cache's settings are wrong.
     #[error(transparent)]
     Cache(#[from] cache::StartError),
+    /// There is no key to authenticate cache entries with.
+    #[error(transparent)]
+    MacKey(#[from] cache::MacKeyError),
     /// The address cannot be listened on.
     #[error("server.listen: cannot listen on {address}")]
     Listen {
@@ -96,11 +99,8 @@ pub enum Migrate {
 pub async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let database = open(&config).await?;
-    let backend = backend(&config)?;
-    let redis = match &backend {
-        Backend::Redis(redis) => Some(redis.clone()),
-        Backend::Memory(_) | Backend::Off => None,
-    };
+    let tiers = tiers(&config, &database)?;
+    let redis = tiers.shared.clone();
     let listener = bind(&config.server.listen).await?;
     let address = listener.local_addr()?;
 
@@ -110,9 +110,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
     background.spawn(reporter.run());
     background.spawn(purge(database.clone(), config.tokens.request_id_retention));
-    let facts = facts(address, &database, &backend);
-    let proof = proof(&config, &database, &backend, &mut background);
-    let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, proof, &config.cache));
+    let facts = facts(address, &database, &tiers);
+    let proof = proof(&config, &database, &mut background);
+    let store = Arc::new(Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache));
     store.prime().await.map_err(Error::Prime)?;
     let services = services(&config, &store, facts, components, redis.clone(), probes);
 
@@ -185,15 +185,15 @@ async fn open(config: &Config) -> Result<Database, Error> {
     Ok(database)
 }
 
-fn backend(config: &Config) -> Result<Backend, Error> {
-    let shared = || SharedCache::start(&config.redis, &config.breaker).map(Backend::Redis);
-    let memory = || Backend::Memory(MemoryCache::new(&config.cache));
-    Ok(match config.cache.backend {
-        CacheBackend::Off => Backend::Off,
-        CacheBackend::Memory => memory(),
-        CacheBackend::Auto if config.redis.url.is_empty() => memory(),
-        CacheBackend::Auto | CacheBackend::Redis => shared()?,
-    })
+fn tiers(config: &Config, database: &Database) -> Result<Tiers, Error> {
+    let near = config.uses_memory().then(|| MemoryCache::new(&config.cache));
+    let shared = if config.uses_redis() {
+        let keys = MacKeys::load(&config.cache, database.file())?;
+        Some(SharedCache::start(&config.redis, &config.breaker, keys)?)
+    } else {
+        None
+    };
+    Ok(Tiers { near, shared })
 }
 
 async fn bind(address: &str) -> Result<TcpListener, Error> {
@@ -219,23 +219,27 @@ fn watch(
     Components { database: condition, redis }
 }
 
-/// Starts reading the database's journal. Facts in this process's memory are not in reach
-/// of another process's tombstones, so they are proved by a poll each time (strict).
-fn proof(config: &Config, database: &Database, backend: &Backend, background: &mut JoinSet<()>) -> Proof {
-    let coherence = &config.coherence;
-    let max_staleness = match backend {
-        Backend::Memory(_) => Duration::ZERO,
-        Backend::Redis(_) | Backend::Off => coherence.max_staleness,
-    };
-    let outage_grace = if max_staleness.is_zero() { Duration::ZERO } else { coherence.outage_grace };
-    let terms = Terms { max_staleness, outage_grace, poll_interval: coherence.poll_interval };
-    let (reader, journal) = journal::reader(Arc::new(database.clone()), terms);
-    background.spawn(reader.run());
-    let ack = match coherence.revoke_ack {
+/// Starts reading the database's journal.
+fn proof(config: &Config, database: &Database, background: &mut JoinSet<()>) -> Proof {
+    let ack = match config.coherence.revoke_ack {
         RevokeAck::Cache => Ack::Cache,
         RevokeAck::Lease => Ack::Lease,
     };
-    Proof { journal, terms, ack }
+    let terms = terms(config, ack);
+    let (reader, journal) = journal::reader(Arc::new(database.clone()), terms);
+    background.spawn(reader.run());
+    Proof { journal, terms, ack, reproof_ratio: config.coherence.reproof_ratio }
+}
+
+/// Facts in this process's memory are out of reach of another replica's tombstones. Unless
+/// a revocation waits for the leases, they are proved by a poll each time (strict); and a
+/// grace, which is for facts that a tombstone can end, needs facts in Redis.
+fn terms(config: &Config, ack: Ack) -> Terms {
+    let coherence = &config.coherence;
+    let max_staleness = if config.uses_redis() || ack == Ack::Lease { coherence.max_staleness } else { Duration::ZERO };
+    let graced = config.uses_redis() && !max_staleness.is_zero();
+    let outage_grace = if graced { coherence.outage_grace } else { Duration::ZERO };
+    Terms { max_staleness, outage_grace, poll_interval: coherence.poll_interval }
 }
 
 /// Forgets `request_id`s that are past their retention, with the secrets sealed under them.
@@ -258,12 +262,12 @@ fn health_policy(config: &Config) -> health::Policy {
     health::Policy { database_grace: config.health.database_grace, redis }
 }
 
-fn facts(address: SocketAddr, database: &Database, backend: &Backend) -> Facts {
+fn facts(address: SocketAddr, database: &Database, tiers: &Tiers) -> Facts {
     let exposure = if address.ip().is_loopback() { Exposure::Loopback } else { Exposure::Insecure };
     if exposure == Exposure::Insecure {
         tracing::warn!(%address, "callers are not authenticated: whoever can reach this address may issue tokens");
     }
-    Facts { start: SystemClock.now(), exposure, database_kind: database.kind(), cache_kind: backend.kind() }
+    Facts { start: SystemClock.now(), exposure, database_kind: database.kind(), cache_kind: tiers.kind() }
 }
 
 fn services(
@@ -331,4 +335,28 @@ fn announce(address: SocketAddr, configured: &str) -> io::Result<()> {
         writeln!(out, "  {program} {verb}{at}{remark}")?;
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(toml: &str) -> (Duration, Duration) {
+        let config: Config = toml::from_str(toml).expect("settings");
+        let ack = if config.coherence.revoke_ack == RevokeAck::Lease { Ack::Lease } else { Ack::Cache };
+        let terms = terms(&config, ack);
+        (terms.max_staleness, terms.outage_grace)
+    }
+
+    #[test]
+    fn memory_alone_is_strict_unless_a_revocation_waits_and_never_has_a_grace() {
+        const LEASE: &str = "coherence.revoke_ack = \"lease\"\n";
+        const REDIS: &str = "redis.url = \"redis://r\"\n";
+        let (second, grace) = (Duration::from_secs(1), Duration::from_secs(30));
+        assert_eq!(of(""), (Duration::ZERO, Duration::ZERO));
+        assert_eq!(of(LEASE), (second, Duration::ZERO));
+        assert_eq!(of(REDIS), (second, grace));
+        assert_eq!(of(&format!("{REDIS}{LEASE}cache.near = true")), (second, grace));
+        assert_eq!(of(&format!("{REDIS}coherence.max_staleness = \"0s\"")), (Duration::ZERO, Duration::ZERO));
+    }
 }

@@ -9,7 +9,13 @@
 //!
 //! Every call ends within a bound whatever the database does: see `pool.rs`.
 
-use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument as _;
@@ -143,6 +149,12 @@ impl Database {
         }));
         database.0.connect().await?;
         Ok(database)
+    }
+
+    /// The file of a SQLite database.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.0.connector.file()
     }
 
     /// `sqlite`, `postgres` or `mysql`.

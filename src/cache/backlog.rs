@@ -22,8 +22,9 @@ use crate::domain::TokenId;
 
 /// Time between two attempts. While the breaker is open, an attempt costs nothing.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
-/// Tombstones under way at once, over one connection.
-const CONCURRENCY: usize = 64;
+/// Tombstones under way at once: all of an ordinary user's tokens, so that ending them
+/// takes one round trip. Well below what the client admits, to leave room for look-ups.
+const CONCURRENCY: usize = 1024;
 
 /// The tombstones owed, and the task that writes them while there are any.
 #[derive(Debug, Default)]

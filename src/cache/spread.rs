@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
-use super::{Ack, Backend, Cached, Inner, SharedCache, backlog::bury_all};
+use super::{Ack, Cached, Inner, backlog::bury_all};
 use crate::{
     domain::{
         Clock, Digest, Ending, Error, Freshness, Inserted, NewToken, Propagation, Reading, Revocation, Target, TokenId,
@@ -14,8 +14,8 @@ use crate::{
     journal::Terms,
 };
 
-/// How much longer a tombstone lives than any entry that a fill could leave: the time
-/// that the slowest database read and the write after it can take.
+/// How much longer a tombstone lives than any replica can take a fact from before it for
+/// current. A fill that comes later still leaves a fact that every view outdates.
 const TOMBSTONE_SLACK: Duration = Duration::from_secs(10);
 
 // === impl Cached ===
@@ -123,39 +123,40 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 
     async fn tell(&self, ids: Vec<TokenId>) -> Propagation {
         let committed = Instant::now();
-        self.forget(&ids);
-        match &self.backend {
-            Backend::Off => Propagation::Complete,
-            Backend::Memory(memory) => {
-                for id in &ids {
-                    memory.bury(*id, self.tombstone_life());
-                }
-                Propagation::Complete
-            }
-            Backend::Redis(shared) => self.tell_shared(shared, ids, committed).await,
-        }
-    }
-
-    async fn tell_shared(&self, shared: &SharedCache, ids: Vec<TokenId>, committed: Instant) -> Propagation {
-        let owed = bury_all(shared, ids, self.tombstone_life()).await;
-        let told = owed.is_empty();
-        self.backlog.owe(shared, owed, self.tombstone_life(), committed + self.entry_ttl);
+        let told = self.bury(ids, committed).await;
         match &self.proof {
-            Some(proof) if told && proof.ack == Ack::Cache => Propagation::Complete,
-            Some(proof) => {
+            Some(proof) if !told || proof.ack == Ack::Lease => {
                 // Every lease that a view from before the commit could have is over then.
                 sleep_until(committed + proof.terms.max_staleness).await;
                 if told { Propagation::Complete } else { proof.terms.untold(committed) }
             }
-            None if told => Propagation::Complete,
-            None => pending_until(committed + self.entry_ttl),
+            None if !told => pending_until(committed + self.reach()),
+            Some(_) | None => Propagation::Complete,
         }
     }
 
-    /// No fact that a tombstone must keep out may outlive it.
-    fn tombstone_life(&self) -> Duration {
-        let bound = self.proof.as_ref().map(|proof| proof.terms.max_staleness + proof.terms.outage_grace);
-        self.entry_ttl.max(bound.unwrap_or_default()) + TOMBSTONE_SLACK
+    /// Replaces the facts of these tokens with tombstones; whether all of them were taken.
+    /// What was not is tried again in the background.
+    pub(super) async fn bury(&self, ids: Vec<TokenId>, committed: Instant) -> bool {
+        self.forget(&ids);
+        let life = self.reach() + TOMBSTONE_SLACK;
+        if let Some(near) = &self.tiers.near {
+            for id in &ids {
+                near.bury(*id, life);
+            }
+        }
+        let Some(shared) = &self.tiers.shared else { return true };
+        let owed = bury_all(shared, ids, life).await;
+        let told = owed.is_empty();
+        self.counters.tombstones_owed.inc_by(owed.len() as u64);
+        self.backlog.owe(shared, owed, life, committed + self.reach());
+        told
+    }
+
+    /// How long after a commit a fact from before it can be taken for current, wherever:
+    /// that is how old a view may be, however long entries live.
+    fn reach(&self) -> Duration {
+        self.proof.as_ref().map_or(self.entry_ttl, |proof| proof.terms.max_staleness + proof.terms.outage_grace)
     }
 }
 

@@ -17,7 +17,7 @@ mod revoking;
 mod users;
 
 /// Longest life of a cache entry, the default of `cache.entry_ttl`.
-const ENTRY_TTL: Duration = Duration::from_mins(1);
+const ENTRY_TTL: Duration = Duration::from_mins(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_works_on_sqlite_with_memory() {

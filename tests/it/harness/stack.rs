@@ -32,6 +32,9 @@ pub(crate) enum With {
     Redis,
 }
 
+/// The key of cache entries, which a database server beside Redis makes necessary.
+const MAC_KEY: &str = "of no use to anybody outside these tests";
+
 /// What Django 4.2 and django-rest-knox 5 make, as far as tokens are concerned, and two users.
 const DJANGO: &str = "
     CREATE TABLE auth_user (
@@ -114,7 +117,9 @@ impl Stack {
 
     async fn on(database: Database, redis: Option<Behind<Redis>>, extra: &[(&str, &str)]) -> Self {
         let mut settings: Settings = extra.iter().map(|(key, value)| setting(key, *value)).collect();
-        settings.extend(database.url().map(|url| setting("TOKENWARD_DATABASE__URL", url)));
+        if let Some(url) = database.url() {
+            settings.extend([setting("TOKENWARD_DATABASE__URL", url), setting("TOKENWARD_CACHE__MAC_KEY", MAC_KEY)]);
+        }
         let address = redis.as_ref().map(|redis| redis.relay.address());
         settings.extend(address.map(|address| setting("TOKENWARD_REDIS__URL", format!("redis://{address}"))));
         let dir = template::directory();
