@@ -8,6 +8,7 @@ pub(crate) mod eventually;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 mod process;
+pub(crate) mod python;
 pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod relay;

@@ -71,9 +71,13 @@ pub(crate) struct Behind<S> {
     pub(crate) relay: Relay,
 }
 
-enum Database {
+/// A database on which a service can be started.
+pub(crate) enum Database {
+    /// A file that the service makes.
     Sqlite,
+    /// A PostgreSQL.
     Postgres(Behind<Postgres>),
+    /// A MariaDB.
     MariaDb(Behind<MariaDb>),
 }
 
@@ -87,22 +91,23 @@ impl Stack {
 
     /// The same, with settings of the service.
     pub(crate) async fn start_with(on: On, with: With, extra: &[(&str, &str)]) -> Self {
-        let redis = match with {
-            With::Memory => None,
-            With::Redis => Some(redis().await),
-        };
-        Self::on(Database::start(on).await, redis, extra).await
+        Self::start_on(Database::start(on).await, with, extra).await
     }
 
     /// A service beside a Django project with django-rest-knox on PostgreSQL: the tables are Django's.
     pub(crate) async fn start_beside_django(with: With) -> Self {
         let postgres = postgres().await;
         postgres.server.execute_as_owner(DJANGO).await;
+        Self::start_on(Database::Postgres(postgres), with, &[("TOKENWARD_DATABASE__SCHEMA", "knox")]).await
+    }
+
+    /// The same, on a database in which another program has been already.
+    pub(crate) async fn start_on(database: Database, with: With, extra: &[(&str, &str)]) -> Self {
         let redis = match with {
             With::Memory => None,
             With::Redis => Some(redis().await),
         };
-        Self::on(Database::Postgres(postgres), redis, &[("TOKENWARD_DATABASE__SCHEMA", "knox")]).await
+        Self::on(database, redis, extra).await
     }
 
     /// The same, with a Redis in whatever condition it is.
