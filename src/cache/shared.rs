@@ -47,6 +47,7 @@ use super::{
 use crate::{
     config,
     domain::{Digest, TokenId},
+    mutant::{self, Mutant},
 };
 
 /// Added to the deadline of a read: fred's own deadline comes first, and this one only if that should fail.
@@ -58,6 +59,9 @@ const PUT: &str = r"if redis.pcall('GETRANGE', KEYS[1], 0, 0) == '\0' then retur
 return redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";
 /// SHA-1 of [`PUT`]; a test compares it with what Redis computes.
 const PUT_SHA: &str = "4513be8590d80346069556207b40939746c0c757";
+
+/// What only [`Mutant::PutGuard`] sends.
+const UNGUARDED_PUT: &str = "return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";
 
 /// A Redis that replicas share. A clone is the same client.
 #[derive(Clone, Debug)]
@@ -148,6 +152,10 @@ impl SharedCache {
     /// Stores an entry for `life`, unless a tombstone stands there.
     pub(super) async fn put(&self, id: TokenId, entry: Vec<u8>, life: Duration) -> Result<Put, CacheError> {
         let (key, arguments) = (self.inner.keys.of(id), vec![Value::Bytes(entry.into()), millis(life).into()]);
+        if mutant::is(Mutant::PutGuard) {
+            self.write(async |redis| redis.eval::<Value, _, _, _>(UNGUARDED_PUT, key, arguments).await).await?;
+            return Ok(Put::Stored);
+        }
         let (same_key, same_arguments) = (key.clone(), arguments.clone());
         let known = self.write(async |redis| redis.evalsha(PUT_SHA, same_key, same_arguments).await).await;
         let answer: Value = match known {

@@ -1,0 +1,79 @@
+//! Every row of the protocol's table of faults, for real.
+
+use std::time::Duration;
+
+use super::{cluster::Cluster, run::LEASE, world::World};
+
+mod database;
+mod redis;
+mod service;
+
+pub(super) use self::{database::DatabaseFault, redis::RedisFault, service::ServiceFault};
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing but fills that are late.
+    None,
+    Redis(RedisFault),
+    Database(DatabaseFault),
+    Service(ServiceFault),
+}
+
+/// A grace that a run outlasts.
+const SHORT_GRACE: Duration = Duration::from_secs(2);
+
+// === impl Fault ===
+
+impl Fault {
+    pub(super) async fn inject(self, cluster: &mut Cluster, world: &World) {
+        match self {
+            Self::None => {}
+            Self::Redis(fault) => fault.inject(cluster).await,
+            Self::Database(fault) => fault.inject(cluster, world).await,
+            Self::Service(fault) => fault.inject(cluster, world).await,
+        }
+    }
+
+    pub(super) async fn heal(self, cluster: &mut Cluster, world: &World) {
+        match self {
+            Self::None => {}
+            Self::Redis(fault) => fault.heal(cluster).await,
+            Self::Database(fault) => fault.heal(cluster, world).await,
+            Self::Service(fault) => fault.heal(cluster, world).await,
+        }
+    }
+
+    /// `coherence.outage_grace`: none, where the bound is to be the tightest.
+    pub(super) fn grace(self) -> Duration {
+        match self {
+            Self::Database(_) | Self::Redis(RedisFault::KilledWithGrace) => SHORT_GRACE,
+            Self::None | Self::Redis(_) | Self::Service(_) => Duration::ZERO,
+        }
+    }
+
+    /// `coherence.revoke_ack`: where Redis loses what it acknowledged it is trusted for nothing.
+    pub(super) fn ack(self) -> &'static str {
+        match self {
+            Self::Redis(fault) if fault.forgets() == Some(redis::Trust::None) => "lease",
+            _ => "cache",
+        }
+    }
+
+    /// How long after COMPLETE an accept may begin.
+    pub(super) fn promise_slack(self) -> Duration {
+        match self {
+            Self::Redis(fault) if fault.forgets() == Some(redis::Trust::Full) => LEASE,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether this replica's polls fail, so that the grace applies.
+    pub(super) fn cuts(self, replica: usize) -> bool {
+        match self {
+            Self::Database(DatabaseFault::OneReplicaCut) => replica == 0,
+            Self::Database(_) | Self::Redis(RedisFault::KilledWithGrace) => true,
+            Self::None | Self::Redis(_) | Self::Service(_) => false,
+        }
+    }
+}
