@@ -37,6 +37,6 @@ pub(super) async fn find(inner: &Inner, digest: Digest) -> Result<Reading, Store
 
 /// What only [`Mutant::StampOrder`] does.
 async fn late_position(inner: &Inner) -> Result<Position, StoreError> {
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     rows::position(inner.pool.row(&inner.statements.clock, vec![]).await?.as_ref())
 }

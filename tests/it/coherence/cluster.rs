@@ -61,7 +61,6 @@ pub(super) enum Database {
 pub(super) struct Spare {
     pub(super) redis: Option<Redis>,
     pub(super) postgres: Option<Postgres>,
-    pub(super) relay: Option<Relay>,
     pub(super) connections: Vec<sea_orm::DatabaseConnection>,
 }
 
@@ -195,11 +194,6 @@ impl Replica {
     pub(super) async fn restart_with(&mut self, more: &[(&str, &str)]) {
         self.settings.extend(more.iter().map(|(key, value)| setting(key, *value)));
         self.restart().await;
-    }
-
-    /// One more process on the same ways.
-    pub(super) async fn twin(&self) -> Server {
-        Server::start(&self.settings).await
     }
 }
 

@@ -155,6 +155,7 @@ impl Ending {
 
 async fn committed(world: &World, statements: impl Iterator<Item = String>) -> Done {
     let statements: Vec<_> = statements.collect();
+    let _turn = world.past_the_service.read().await;
     match world.sql().run(&statements.join("; ")).await {
         Ok(()) => Done::Committed,
         Err(_) => Done::Unknown,

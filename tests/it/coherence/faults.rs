@@ -35,12 +35,12 @@ impl Fault {
         }
     }
 
-    pub(super) async fn heal(self, cluster: &mut Cluster, world: &World) {
+    pub(super) async fn heal(self, cluster: &mut Cluster) {
         match self {
             Self::None => {}
             Self::Redis(fault) => fault.heal(cluster).await,
-            Self::Database(fault) => fault.heal(cluster, world).await,
-            Self::Service(fault) => fault.heal(cluster, world).await,
+            Self::Database(fault) => fault.heal(cluster).await,
+            Self::Service(fault) => fault.heal(cluster),
         }
     }
 

@@ -92,11 +92,14 @@ impl Row {
         format!("| {} |", cells.join(" | "))
     }
 
-    /// Fails on any violation, and when there was nothing that could have been one.
-    pub(super) fn assert_clean(&self) {
+    /// What is wrong with it: a violation, or that there was nothing that could have been one.
+    pub(super) fn fault(&self) -> Option<String> {
         let verdict = &self.verdict;
-        assert_eq!(verdict.violations(), 0, "{}: {}\n{:#?}", self.name, self.line(), verdict.examples);
+        if verdict.violations() > 0 {
+            return Some(format!("{} on {:?}: {:#?}", self.name, self.on, verdict.examples));
+        }
         let chances = [verdict.after_promise.of, verdict.after_commit.of, verdict.refusals.of];
-        assert!(chances.iter().all(|of| *of > 0), "{}: nothing was tried: {chances:?}", self.name);
+        let tried = chances.iter().all(|of| *of > 0);
+        (!tried).then(|| format!("{} on {:?}: nothing was tried: {chances:?}", self.name, self.on))
     }
 }

@@ -36,12 +36,12 @@ pub(super) struct Plan {
     pub(super) on: On,
     pub(super) with: With,
     pub(super) schema: Schema,
+    /// `coherence.max_staleness`.
+    pub(super) lease: Duration,
     /// `coherence.outage_grace`.
     pub(super) grace: Duration,
     /// `coherence.revoke_ack`.
     pub(super) ack: &'static str,
-    /// A mutant of the service.
-    pub(super) mutant: Option<&'static str>,
     pub(super) pace: Pace,
 }
 
@@ -57,7 +57,7 @@ impl Pace {
     /// For the suite.
     pub(super) const SHORT: Self = Self::of(1, 3, 2);
     /// For the whole matrix.
-    pub(super) const FULL: Self = Self::of(2, 6, 5);
+    pub(super) const FULL: Self = Self::of(1, 5, 4);
 
     const fn of(before: u64, during: u64, after: u64) -> Self {
         Self {
@@ -78,9 +78,9 @@ impl Plan {
             on: On::Postgres,
             with: With::Redis,
             schema: Schema::Native,
+            lease: LEASE,
             grace: fault.grace(),
             ack: fault.ack(),
-            mutant: None,
             pace,
         }
     }
@@ -89,17 +89,32 @@ impl Plan {
         Self { on, ..self }
     }
 
-    /// SQLite knows no server: facts are in each process's memory.
+    /// SQLite knows no server: facts are in each process's memory, and strictly proved.
     pub(super) fn embedded(self) -> Self {
-        Self { on: On::Sqlite, with: With::Memory, ..self }
+        Self { on: On::Sqlite, with: With::Memory, ..self }.strict()
+    }
+
+    /// `max_staleness = 0`: another program's commit holds at once.
+    pub(super) fn strict(self) -> Self {
+        Self { lease: Duration::ZERO, ..self }
+    }
+
+    /// Beside Django.
+    pub(super) fn knox(self) -> Self {
+        Self { schema: Schema::Knox, ..self }
+    }
+
+    /// `revoke_ack = lease`.
+    pub(super) fn trustless(self) -> Self {
+        Self { ack: "lease", ..self }
     }
 
     fn setup(&self) -> Setup {
         let mut settings = vec![
+            ("TOKENWARD_COHERENCE__MAX_STALENESS", format!("{}s", self.lease.as_secs())),
             ("TOKENWARD_COHERENCE__OUTAGE_GRACE", format!("{}s", self.grace.as_secs())),
             ("TOKENWARD_COHERENCE__REVOKE_ACK", self.ack.to_owned()),
         ];
-        settings.extend(self.mutant.map(|mutant| ("TOKENWARD_MUTANT", mutant.to_owned())));
         if self.fault == Fault::None {
             // Nothing is refused because a shared machine is slow.
             settings.push(("TOKENWARD_DATABASE__ACQUIRE_TIMEOUT", "5s".to_owned()));
@@ -109,21 +124,21 @@ impl Plan {
     }
 
     fn bounds(&self) -> Bounds {
-        let lease = if self.with == With::Memory { Duration::ZERO } else { LEASE };
-        let commit = (0..REPLICAS).map(|replica| match self.fault.cuts(replica) {
-            true => lease + self.grace,
-            false => lease,
-        });
+        let lease = self.lease;
+        let commit = (0..REPLICAS).map(|replica| if self.fault.cuts(replica) { lease + self.grace } else { lease });
         Bounds { promise: self.fault.promise_slack(), commit: commit.collect() }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let mut name = format!("{:?}", self.fault);
-        if self.schema == Schema::Knox {
-            name.push_str(" (knox)");
-        }
-        if let Some(mutant) = self.mutant {
-            name = format!("{name} [{mutant}]");
+        let variants = [
+            (self.schema == Schema::Knox, "knox"),
+            (self.lease.is_zero(), "strict"),
+            (self.ack == "lease", "ack = lease"),
+        ];
+        for (_, variant) in variants.into_iter().filter(|(is, _)| *is) {
+            name.push_str(", ");
+            name.push_str(variant);
         }
         name
     }
@@ -146,7 +161,7 @@ pub(super) async fn run(plan: Plan) -> Row {
     let injected = Instant::now();
     plan.fault.inject(&mut cluster, &world).await;
     sleep(plan.pace.during).await;
-    plan.fault.heal(&mut cluster, &world).await;
+    plan.fault.heal(&mut cluster).await;
     let healed = Instant::now();
     sleep(plan.pace.after).await;
     world.stop();

@@ -53,10 +53,6 @@ impl Sql {
         Self { on, schema, url }
     }
 
-    pub(super) fn on(&self) -> On {
-        self.on
-    }
-
     pub(super) fn schema(&self) -> Schema {
         self.schema
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokenward::proto::{AnswerSource, AuthenticateRequest, Consistency};
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::{
@@ -35,6 +36,8 @@ pub(super) struct World {
     /// The last tokens that were issued: what readers ask about.
     stage: Mutex<Vec<Known>>,
     stopped: AtomicBool,
+    /// Other programs write under it, together; a fault that must have no such writes takes it alone.
+    pub(super) past_the_service: tokio::sync::RwLock<()>,
     pub(super) seen: Seen,
 }
 
@@ -76,6 +79,8 @@ pub(super) enum Sight {
     Lost,
 }
 
+/// A reader waits no longer for a replica that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Tokens on the stage.
 const STAGE: usize = 24;
 /// Texts of odd statuses that are kept.
@@ -105,6 +110,7 @@ impl World {
             sql: RwLock::new(cluster.sql()),
             stage: Mutex::default(),
             stopped: AtomicBool::new(false),
+            past_the_service: tokio::sync::RwLock::default(),
             seen: Seen::default(),
         }
     }
@@ -188,8 +194,12 @@ impl World {
 
     async fn ask(&self, replica: usize, known: &Known, request: AuthenticateRequest) -> (Answer, AnswerSource) {
         let (client, invoked) = (self.client(replica), Instant::now());
-        let outcome = client.try_authenticate(request).await;
+        let outcome = timeout(PATIENCE, client.try_authenticate(request)).await;
         let returned = Instant::now();
+        let Ok(outcome) = outcome else {
+            self.history.check(Check { token: known.no, replica, invoked, returned, answer: Answer::Lost });
+            return (Answer::Lost, AnswerSource::Unspecified);
+        };
         let (answer, source) = match outcome {
             Ok(answer) if answer.active => (Answer::Accepted, answer.source()),
             Ok(answer) => (Answer::Refused, answer.source()),

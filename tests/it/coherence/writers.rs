@@ -9,18 +9,26 @@ use std::{
 };
 
 use futures::future::join_all;
-use tokio::{task::JoinSet, time::sleep};
+use tokenward::proto::IssueTokenRequest;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{
-    ending::{Ending, Outcome, Subject, Way},
+    ending::{Done, Ending, Outcome, Subject, Way},
     history::{Answer, Change, State, locked},
     sql::Schema,
     world::{Known, World},
 };
-use crate::harness::client::for_user;
+use crate::harness::client::{for_user, ttl};
 
 /// Writers over all replicas.
 const WRITERS: usize = 3;
+/// A writer waits no longer for a replica that hangs, unless other programs must not write now.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Tokens end long after the run, and sooner than a clock that is an hour ahead says.
+const LIFETIME: Duration = Duration::from_mins(30);
 /// Between two attempts at what got no answer.
 const RETRY: Duration = Duration::from_millis(30);
 /// A probe gives up after this; the judge finds the accepts all the same.
@@ -82,10 +90,12 @@ async fn new_subject(world: &World) -> Option<Subject> {
             return None;
         }
         let invoked = Instant::now();
-        let issued = world.client(some_replica(world)).try_issue(for_user(&subject.user)).await;
-        match issued {
-            Ok(issued) => subject.tokens.push(world.introduce(issued.into(), invoked)),
-            Err(status) => {
+        let client = world.client(some_replica(world));
+        let issued = client.try_issue(request(&subject.user));
+        match timeout(PATIENCE, issued).await {
+            Err(_) => {}
+            Ok(Ok(issued)) => subject.tokens.push(world.introduce(issued.into(), invoked)),
+            Ok(Err(status)) => {
                 world.failure(&status);
                 sleep(RETRY).await;
             }
@@ -124,7 +134,7 @@ async fn begin_again(world: &World, subject: &Subject, opposite: Ending) -> Outc
 /// One attempt on any replica, and what it means for each token.
 async fn attempt(world: &World, subject: &Subject, ending: Ending, to: State) -> Outcome {
     let invoked = Instant::now();
-    let done = ending.run(world, some_replica(world), subject).await;
+    let done = timeout(PATIENCE, ending.run(world, some_replica(world), subject)).await.unwrap_or(Done::Unknown);
     let returned = Instant::now();
     for known in &subject.tokens {
         world.history.change(known.no, Change { to, invoked, returned, holds: done.holds(returned) });
@@ -155,6 +165,10 @@ async fn probe(world: &World, subject: &Subject, way: Way) {
         Way::Sql => &world.seen.committed,
     };
     locked(figures).extend(enforced);
+}
+
+fn request(user: &str) -> IssueTokenRequest {
+    IssueTokenRequest { expiration: Some(ttl(LIFETIME)), ..for_user(user) }
 }
 
 fn some_replica(world: &World) -> usize {

@@ -36,11 +36,11 @@ impl DatabaseFault {
             Self::ReadOnly => read_only(cluster, true).await,
             Self::OneReplicaCut => cluster.replicas[0].to_database.as_ref().expect("a server").inject(Network::Stall),
             Self::FailedOver => fail_over(cluster, world).await,
-            Self::TriggersDisabled => disable_triggers(cluster).await,
+            Self::TriggersDisabled => disable_triggers(cluster, world).await,
         }
     }
 
-    pub(super) async fn heal(self, cluster: &mut Cluster, _: &World) {
+    pub(super) async fn heal(self, cluster: &mut Cluster) {
         match self {
             Self::Killed => restart(&mut cluster.database).await,
             Self::Hung => match &cluster.database {
@@ -100,9 +100,10 @@ async fn fail_over(cluster: &mut Cluster, world: &World) {
     world.reconnect(cluster);
 }
 
-/// Nobody writes past the service from here on until the replicas know: what is ended
-/// before that is not recorded, and the table of faults allows a minute for the alarm.
-async fn disable_triggers(cluster: &mut Cluster) {
+/// Nobody writes past the service until every replica has noticed: what another program
+/// ends meanwhile goes unrecorded, and the alarm may take a minute.
+async fn disable_triggers(cluster: &mut Cluster, world: &World) {
+    let _nobody_writes = world.past_the_service.write().await;
     cluster.sql().must(&cluster.sql().triggers(false)).await;
     for replica in &cluster.replicas {
         let alarmed = async || replica.server.output().contains("triggers of the journal").then_some(());

@@ -28,14 +28,14 @@ impl ServiceFault {
             Self::Killed => kill_in_turn(cluster, world).await,
             Self::Stopped => {
                 cluster.replicas[0].server.pause();
-                tokio::time::sleep(Duration::from_secs(4)).await;
+                tokio::time::sleep(Duration::from_secs(5)).await;
             }
             Self::ClockAhead => shift_clock(cluster, world, "+1h").await,
             Self::ClockBehind => shift_clock(cluster, world, "-1h").await,
         }
     }
 
-    pub(super) async fn heal(self, cluster: &mut Cluster, _: &World) {
+    pub(super) fn heal(self, cluster: &Cluster) {
         match self {
             Self::Killed => {}
             Self::Stopped => cluster.replicas[0].server.resume(),

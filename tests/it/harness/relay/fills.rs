@@ -120,8 +120,8 @@ mod tests {
     use super::*;
 
     fn resp(words: &[&str]) -> String {
-        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-        format!("*{}\r\n{words}", words.matches('$').count())
+        let head = format!("*{}\r\n", words.len());
+        words.iter().fold(head, |command, word| format!("{command}${}\r\n{word}\r\n", word.len()))
     }
 
     #[test]
