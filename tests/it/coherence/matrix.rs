@@ -7,7 +7,7 @@ use super::{
 };
 use crate::harness::{eventually::report, stack::On};
 
-const REDIS: [RedisFault; 18] = [
+const REDIS: [RedisFault; 19] = [
     RedisFault::Killed,
     RedisFault::KilledWithGrace,
     RedisFault::Hung,
@@ -19,6 +19,7 @@ const REDIS: [RedisFault; 18] = [
     RedisFault::FailoverToStale,
     RedisFault::FailoverToStaleTrustless,
     RedisFault::SplitBrain,
+    RedisFault::Replayed,
     RedisFault::ClientPause,
     RedisFault::OutOfMemory,
     RedisFault::ReadOnly,

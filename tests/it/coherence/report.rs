@@ -18,6 +18,8 @@ pub(super) struct Row {
     pub(super) cache_back: Option<Duration>,
     pub(super) database_back: Option<Duration>,
     pub(super) sql: Option<usize>,
+    /// Accepts after COMPLETE that the bound allows, since Redis lost what it had acknowledged.
+    pub(super) allowed: usize,
     pub(super) verdict: Verdict,
 }
 
@@ -32,7 +34,7 @@ pub(super) struct Spread {
 
 const HEAD: &str = "\
 | fault | on | checks | tokens | ended: complete / pending / no answer | call to enforced, ms: p50 / p99 / max (of) \
-| commit to enforced, ms: p50 / p99 / max (of) | accepts after COMPLETE | accepts after the bound | wrong refusals \
+| commit to enforced, ms: p50 / p99 / max (of) | accepts after COMPLETE (and allowed) | accepts after the bound | wrong refusals \
 | other statuses | UNAVAILABLE | no answer | lost after, ms | back after, ms: cache / database | SQL per 1,000 |
 | --- | --- | ---: | ---: | --- | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- | ---: |
 ";
@@ -79,7 +81,7 @@ impl Row {
             format!("{complete} / {pending} / {unanswered}"),
             self.revoked.to_string(),
             self.committed.to_string(),
-            of(after_promise),
+            if self.allowed > 0 { format!("{} (+{})", of(after_promise), self.allowed) } else { of(after_promise) },
             of(after_commit),
             of(refusals),
             broken.to_string(),

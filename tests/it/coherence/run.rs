@@ -176,7 +176,9 @@ pub(super) async fn run(plan: Plan) -> Row {
 
 fn row(plan: &Plan, world: &World, cluster: &Cluster, lookups: usize, injected: Instant, healed: Instant) -> Row {
     let (lives, checks) = world.history.all();
-    let verdict = judge(&lives, &checks, &plan.bounds());
+    let bounds = plan.bounds();
+    let verdict = judge(&lives, &checks, &bounds);
+    let at_once = judge(&lives, &checks, &Bounds { promise: Duration::ZERO, ..bounds });
     for example in verdict.examples.iter().chain(locked(&world.seen.odd).iter()) {
         report(&format!("  {example}"));
     }
@@ -195,6 +197,7 @@ fn row(plan: &Plan, world: &World, cluster: &Cluster, lookups: usize, injected: 
         cache_back: last_of_firsts(&sightings, healed, Sight::Cache),
         database_back: last_of_firsts(&sightings, healed, Sight::Database),
         sql: cluster.lookups().checked_sub(lookups + consistent).map(|count| count * 1000 / cached),
+        allowed: at_once.after_promise.violations - verdict.after_promise.violations,
         verdict,
     }
 }

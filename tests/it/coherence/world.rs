@@ -81,8 +81,8 @@ pub(super) enum Sight {
 
 /// A reader waits no longer for a replica that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Tokens on the stage.
-const STAGE: usize = 24;
+/// Tokens on the stage: those of the last ten seconds or so, most of which have ended.
+const STAGE: usize = 80;
 /// Texts of odd statuses that are kept.
 const ODD: usize = 10;
 

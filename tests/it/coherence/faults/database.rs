@@ -73,11 +73,12 @@ async fn restart(database: &mut Database) {
     }
 }
 
-/// The service keeps what it has, but a third of it: those are lost and cannot be had again.
+/// One replica loses its connections, others take them all, and then it may try.
 async fn exhaust(cluster: &mut Cluster) {
-    let taken = cluster.postgres().exhaust().await;
-    cluster.spare.connections = taken;
-    cluster.replicas[0].to_database.as_ref().expect("a server").cut();
+    let way = |cluster: &Cluster, network| cluster.replicas[0].to_database.as_ref().expect("a server").inject(network);
+    way(cluster, Network::Refuse);
+    cluster.spare.connections = cluster.postgres().exhaust().await;
+    way(cluster, Network::None);
 }
 
 async fn read_only(cluster: &mut Cluster, only: bool) {

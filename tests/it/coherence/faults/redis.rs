@@ -23,6 +23,8 @@ pub(in super::super) enum RedisFault {
     FailoverToStale,
     /// The same, with `revoke_ack = lease`.
     FailoverToStaleTrustless,
+    /// An adversary writes old entries over whatever stands there, tombstones among it, again and again.
+    Replayed,
     /// Two replicas of the service see one Redis, the third another.
     SplitBrain,
     ClientPause,
@@ -48,8 +50,8 @@ pub(in super::super) enum Trust {
 const DAMAGE: &str = r"
     local keys = redis.call('KEYS', '*')
     for i, key in ipairs(keys) do
-        local value = redis.call('GET', key)
-        if type(value) == 'string' and #value > 64 then
+        local value = redis.call('TYPE', key).ok == 'string' and redis.call('GET', key) or ''
+        if #value > 64 then
             local way, ttl = i % 5, redis.call('PTTL', key)
             if way == 0 then redis.call('SETRANGE', key, #value - 30, 'damaged')
             elseif way == 1 then redis.call('SET', key, string.sub(value, 1, #value - 9), 'PX', ttl)
@@ -60,12 +62,23 @@ const DAMAGE: &str = r"
     end
     return #keys";
 
+/// Keeps a copy of every fact that has none, and writes the copies back.
+const REPLAY: &str = r"
+    for _, key in ipairs(redis.call('KEYS', 'tokenward*')) do
+        local copy = 'copy:' .. key
+        if redis.call('EXISTS', copy) == 0 then
+            if redis.call('STRLEN', key) > 64 then redis.call('COPY', key, copy) end
+        else
+            redis.call('COPY', copy, key, 'REPLACE')
+        end
+    end";
+
 // === impl RedisFault ===
 
 impl RedisFault {
     pub(super) fn forgets(self) -> Option<Trust> {
         match self {
-            Self::RestartedFromOldRdb | Self::FailoverToStale | Self::SplitBrain => Some(Trust::Full),
+            Self::RestartedFromOldRdb | Self::FailoverToStale | Self::SplitBrain | Self::Replayed => Some(Trust::Full),
             Self::RestartedFromOldRdbTrustless | Self::FailoverToStaleTrustless => Some(Trust::None),
             _ => None,
         }
@@ -81,6 +94,7 @@ impl RedisFault {
             Self::RestartedFromOldRdb | Self::RestartedFromOldRdbTrustless => come_back_old(cluster.redis()).await,
             Self::FailoverToStale | Self::FailoverToStaleTrustless => fail_over(cluster, 0).await,
             Self::SplitBrain => fail_over(cluster, 2).await,
+            Self::Replayed => replay(cluster.redis()).await,
             Self::ClientPause => drop(cluster.redis().command(&["CLIENT", "PAUSE", "600000", "WRITE"]).await),
             Self::OutOfMemory => memory(cluster.redis(), "noeviction", "1").await,
             Self::ReadOnly => drop(cluster.redis().command(&["REPLICAOF", "127.0.0.1", "1"]).await),
@@ -98,6 +112,7 @@ impl RedisFault {
             Self::Loading => cluster.redis().finish_loading().await,
             Self::WrongPassword => cluster.redis().set_password("").await,
             Self::RestartedEmpty
+            | Self::Replayed
             | Self::RestartedFromOldRdb
             | Self::RestartedFromOldRdbTrustless
             | Self::FailoverToStale
@@ -180,6 +195,13 @@ async fn evict(redis: &Redis) {
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("it says so");
     let used: usize = used.trim().parse().expect("a number");
     memory(redis, "allkeys-random", &(used - 8 * 1024).to_string()).await;
+}
+
+async fn replay(redis: &Redis) {
+    for _ in 0..200 {
+        redis.command(&["EVAL", REPLAY, "0"]).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 async fn corrupt(redis: &Redis) {
