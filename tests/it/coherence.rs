@@ -48,7 +48,7 @@ async fn what_has_ended_is_refused_while_redis_hangs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_redis_had_forgotten_of_is_refused_when_it_comes_back_old() {
-    holds(Plan::new(Fault::Redis(RedisFault::RestartedFromOldRdbTrustless), Pace::SHORT)).await;
+    holds(Plan::new(Fault::Redis(RedisFault::RestartedFromOldRdb), Pace::SHORT).trustless()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

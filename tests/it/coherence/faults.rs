@@ -52,19 +52,12 @@ impl Fault {
         }
     }
 
-    /// `coherence.revoke_ack`: where Redis loses what it acknowledged it is trusted for nothing.
-    pub(super) fn ack(self) -> &'static str {
+    /// How long after COMPLETE an accept may begin when Redis is trusted with what it
+    /// acknowledged: a Redis that loses it is noticed within the lease.
+    pub(super) fn slack_of_trust(self) -> Duration {
         match self {
-            Self::Redis(fault) if fault.forgets() == Some(redis::Trust::None) => "lease",
-            _ => "cache",
-        }
-    }
-
-    /// How long after COMPLETE an accept may begin.
-    pub(super) fn promise_slack(self) -> Duration {
-        match self {
-            Self::Redis(fault) if fault.forgets() == Some(redis::Trust::Full) => LEASE,
-            _ => Duration::ZERO,
+            Self::Redis(fault) if fault.forgets() => LEASE,
+            Self::None | Self::Redis(_) | Self::Database(_) | Self::Service(_) => Duration::ZERO,
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::harness::{eventually::report, stack::On};
 
-const REDIS: [RedisFault; 19] = [
+const REDIS: [RedisFault; 17] = [
     RedisFault::Killed,
     RedisFault::KilledWithGrace,
     RedisFault::Hung,
@@ -15,9 +15,7 @@ const REDIS: [RedisFault; 19] = [
     RedisFault::WrongPassword,
     RedisFault::RestartedEmpty,
     RedisFault::RestartedFromOldRdb,
-    RedisFault::RestartedFromOldRdbTrustless,
     RedisFault::FailoverToStale,
-    RedisFault::FailoverToStaleTrustless,
     RedisFault::SplitBrain,
     RedisFault::Replayed,
     RedisFault::ClientPause,
@@ -40,6 +38,9 @@ const DATABASE: [DatabaseFault; 8] = [
 ];
 const SERVICE: [ServiceFault; 4] =
     [ServiceFault::Killed, ServiceFault::Stopped, ServiceFault::ClockAhead, ServiceFault::ClockBehind];
+/// What makes Redis lose acknowledged writes: with `revoke_ack = lease` no accept is excused by it.
+const FORGETFUL: [RedisFault; 4] =
+    [RedisFault::RestartedFromOldRdb, RedisFault::FailoverToStale, RedisFault::SplitBrain, RedisFault::Replayed];
 /// What applies to MariaDB in another way than to PostgreSQL.
 const MARIADB: [Fault; 8] = [
     Fault::None,
@@ -58,6 +59,7 @@ fn plans() -> Vec<Plan> {
     let mut plans =
         vec![full(Fault::None), full(Fault::None).strict(), full(Fault::None).trustless(), full(Fault::None).knox()];
     plans.extend(REDIS.map(|fault| full(Fault::Redis(fault))));
+    plans.extend(FORGETFUL.map(|fault| full(Fault::Redis(fault)).trustless()));
     plans.extend(DATABASE.map(|fault| full(Fault::Database(fault))));
     plans.extend(SERVICE.map(|fault| full(Fault::Service(fault))));
     plans.extend(MARIADB.map(|fault| full(fault).on(On::MariaDb)));

@@ -17,12 +17,8 @@ pub(in super::super) enum RedisFault {
     RestartedEmpty,
     /// From what it saved before; facts that were revoked since are back.
     RestartedFromOldRdb,
-    /// The same, with `revoke_ack = lease`.
-    RestartedFromOldRdbTrustless,
     /// Every replica of the service is led to a replica of Redis that had stopped following.
     FailoverToStale,
-    /// The same, with `revoke_ack = lease`.
-    FailoverToStaleTrustless,
     /// An adversary writes old entries over whatever stands there, tombstones among it, again and again.
     Replayed,
     /// Two replicas of the service see one Redis, the third another.
@@ -35,15 +31,6 @@ pub(in super::super) enum RedisFault {
     Evicting,
     /// Entries cut short, with changed bytes, oversized, of another type, and swapped.
     Corrupt,
-}
-
-/// How far a Redis that forgets is trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Trust {
-    /// `revoke_ack = cache`: what it acknowledged and lost is noticed within the lease.
-    Full,
-    /// `revoke_ack = lease`.
-    None,
 }
 
 /// Damages every fact there is, each in another way.
@@ -76,12 +63,9 @@ const REPLAY: &str = r"
 // === impl RedisFault ===
 
 impl RedisFault {
-    pub(super) fn forgets(self) -> Option<Trust> {
-        match self {
-            Self::RestartedFromOldRdb | Self::FailoverToStale | Self::SplitBrain | Self::Replayed => Some(Trust::Full),
-            Self::RestartedFromOldRdbTrustless | Self::FailoverToStaleTrustless => Some(Trust::None),
-            _ => None,
-        }
+    /// Whether it loses what it has acknowledged.
+    pub(super) fn forgets(self) -> bool {
+        matches!(self, Self::RestartedFromOldRdb | Self::FailoverToStale | Self::SplitBrain | Self::Replayed)
     }
 
     pub(super) async fn inject(self, cluster: &mut Cluster) {
@@ -91,8 +75,8 @@ impl RedisFault {
             Self::Loading => cluster.redis().restart_loading().await,
             Self::WrongPassword => cluster.redis().set_password("another").await,
             Self::RestartedEmpty => restart(cluster.redis()).await,
-            Self::RestartedFromOldRdb | Self::RestartedFromOldRdbTrustless => come_back_old(cluster.redis()).await,
-            Self::FailoverToStale | Self::FailoverToStaleTrustless => fail_over(cluster, 0).await,
+            Self::RestartedFromOldRdb => come_back_old(cluster.redis()).await,
+            Self::FailoverToStale => fail_over(cluster, 0).await,
             Self::SplitBrain => fail_over(cluster, 2).await,
             Self::Replayed => replay(cluster.redis()).await,
             Self::ClientPause => drop(cluster.redis().command(&["CLIENT", "PAUSE", "600000", "WRITE"]).await),
@@ -111,12 +95,7 @@ impl RedisFault {
             Self::Hung => cluster.redis().resume(),
             Self::Loading => cluster.redis().finish_loading().await,
             Self::WrongPassword => cluster.redis().set_password("").await,
-            Self::RestartedEmpty
-            | Self::Replayed
-            | Self::RestartedFromOldRdb
-            | Self::RestartedFromOldRdbTrustless
-            | Self::FailoverToStale
-            | Self::FailoverToStaleTrustless => {}
+            Self::RestartedEmpty | Self::Replayed | Self::RestartedFromOldRdb | Self::FailoverToStale => {}
             Self::SplitBrain => {
                 let socket = cluster.redis().socket();
                 cluster.ways_to_redis().for_each(|relay| relay.lead_to(socket.clone()));
