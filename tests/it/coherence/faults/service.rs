@@ -17,9 +17,6 @@ pub(in super::super) enum ServiceFault {
     ClockBehind,
 }
 
-/// Debian's place for it.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-
 // === impl ServiceFault ===
 
 impl ServiceFault {
@@ -60,8 +57,9 @@ async fn shift_clock(cluster: &mut Cluster, world: &World, by: &str) {
     let file = clock_file(cluster);
     let file = file.to_str().expect("a test's directory has a plain name").to_owned();
     cluster.replicas[0].server.kill();
+    let library = faketime();
     let faked = [
-        ("LD_PRELOAD", FAKETIME),
+        ("LD_PRELOAD", library.as_str()),
         ("FAKETIME_TIMESTAMP_FILE", &file),
         ("FAKETIME_NO_CACHE", "1"),
         ("DONT_FAKE_MONOTONIC", "1"),
@@ -72,6 +70,14 @@ async fn shift_clock(cluster: &mut Cluster, world: &World, by: &str) {
     world.reconnect(cluster);
     tokio::time::sleep(Duration::from_secs(1)).await;
     set_clock(cluster, by);
+}
+
+/// Debian has a directory of libraries for each architecture.
+fn faketime() -> String {
+    let directories = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut places = directories.map(|directory| directory.path().join("faketime/libfaketimeMT.so.1"));
+    let place = places.find(|place| place.exists()).expect("libfaketime is installed: scripts/deps");
+    place.to_str().expect("a system has plain names").to_owned()
 }
 
 fn set_clock(cluster: &Cluster, by: &str) {
