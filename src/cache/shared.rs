@@ -50,6 +50,7 @@ use super::{
 use crate::{
     config,
     domain::{Digest, TokenId},
+    mutant::{self, Mutant},
 };
 
 /// Added to the deadline of a read: fred's own deadline comes first, and this one only if that should fail.
@@ -153,7 +154,8 @@ impl SharedCache {
 
     /// Stores an entry for `life`, unless a tombstone stands there.
     pub(super) async fn put(&self, id: TokenId, entry: Vec<u8>, life: Duration) -> Result<Put, CacheError> {
-        let answer = self.evaluate(PUT, id, vec![Value::Bytes(entry.into()), millis(life).into()]).await?;
+        let script = if mutant::is(Mutant::PutGuard) { script::UNGUARDED_PUT } else { PUT };
+        let answer = self.evaluate(script, id, vec![Value::Bytes(entry.into()), millis(life).into()]).await?;
         Ok(if answer.is_integer() { Put::Tombstoned } else { Put::Stored })
     }
 

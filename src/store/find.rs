@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Inner, error::StoreError, rows, statements::RECORD_COLUMNS};
-use crate::domain::{Digest, Found, Reading, Source};
+use crate::{
+    domain::{Digest, Found, Position, Reading, Source},
+    mutant::{self, Mutant},
+};
 
 /// Where the record begins, after the clock's columns.
 const RECORD_AT: usize = 3;
@@ -18,7 +21,8 @@ pub(super) async fn find(inner: &Inner, digest: Digest) -> Result<Reading, Store
     let _turn = inner.lookups.try_acquire().map_err(|_| StoreError::Shed)?;
     let key = digest.to_hex();
     let row = inner.pool.row(&inner.statements.find, vec![key.clone().into(), key.into()]).await?;
-    let position = rows::position(row.as_ref())?;
+    let position =
+        if mutant::is(Mutant::StampOrder) { late_position(inner).await? } else { rows::position(row.as_ref())? };
     let row = row.ok_or(StoreError::Row("the clock"))?;
 
     let rows = inner.rows();
@@ -29,4 +33,10 @@ pub(super) async fn find(inner: &Inner, digest: Digest) -> Result<Reading, Store
         (None, None) => Found::Unknown,
     };
     Ok(Reading { found, position, source: Source::Database, age: Duration::ZERO })
+}
+
+/// What only [`Mutant::StampOrder`] does.
+async fn late_position(inner: &Inner) -> Result<Position, StoreError> {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rows::position(inner.pool.row(&inner.statements.clock, vec![]).await?.as_ref())
 }

@@ -15,5 +15,5 @@ pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod sql;
 pub(crate) mod stack;
-mod template;
+pub(crate) mod template;
 mod tests;

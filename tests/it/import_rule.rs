@@ -1,5 +1,5 @@
 //! Imports go one way: transport -> domain <- cache, journal, store; app -> everything;
-//! component and metrics are leaves; config knows the domain's names, to refuse bad ones.
+//! component, metrics and mutant are leaves; config knows the domain's names, to refuse bad ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,16 +8,17 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 16] = [
+const RULES: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("component", &[]),
     ("metrics", &[]),
+    ("mutant", &[]),
     ("telemetry", &["config"]),
     ("shutdown", &["config"]),
-    ("store", &["domain", "config", "component", "metrics"]),
-    ("journal", &["domain", "config", "component", "metrics"]),
-    ("cache", &["domain", "journal", "config", "component", "metrics"]),
+    ("store", &["domain", "config", "component", "metrics", "mutant"]),
+    ("journal", &["domain", "config", "component", "metrics", "mutant"]),
+    ("cache", &["domain", "journal", "config", "component", "metrics", "mutant"]),
     ("transport", &["domain", "config", "component", "metrics", "proto"]),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "config", "proto", "store", "telemetry", "shutdown"]),

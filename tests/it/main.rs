@@ -4,6 +4,7 @@ mod harness;
 
 mod bad_input;
 mod cli;
+mod coherence;
 mod django;
 mod health;
 mod import_rule;

@@ -14,6 +14,11 @@ use nix::{
 
 use super::eventually::within;
 
+/// Where [`field`] finds how a process is.
+const STATE: usize = 0;
+/// Where it finds its parent.
+const PARENT: usize = 1;
+
 /// A child that never outlives its owner.
 ///
 /// It stays in the test's process group, so that a test runner that gives up on the
@@ -55,7 +60,8 @@ impl Process {
         self::signal(&[self.pid()], signal);
     }
 
-    /// Stops the process and its children: they keep their sockets and answer nothing.
+    /// Stops the process and its children, and waits until they have: they keep their
+    /// sockets and answer nothing.
     pub(crate) fn pause(&self) {
         // The parent first, so that it has no more children while they are listed.
         self.signal(Signal::SIGSTOP);
@@ -140,8 +146,13 @@ fn children(parent: Pid) -> Vec<Pid> {
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
+    field(pid, PARENT)?.parse().ok()
+}
+
+/// A field of proc(5)'s `stat`, counted from the one after the program's name; `None` when the process is gone.
+fn field(pid: i32, number: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold anything.
+    // The program's name stands in parentheses and may hold anything.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(1)?.parse().ok()
+    fields.split_whitespace().nth(number).map(str::to_owned)
 }
