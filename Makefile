@@ -34,6 +34,10 @@ fmt: ## Format the sources
 model: ## Check the coherence protocol's model at full bounds (minutes)
 	cargo run --release $(LOCKED) -p tokenward-model
 
+.PHONY: faults
+faults: ## Check the running service under every fault (a quarter of an hour; FAULTS=NAME for some)
+	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::matrix::the_protocol_holds_under_every_fault
+
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
 	buf lint

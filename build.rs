@@ -5,8 +5,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "proto/grpc/health/v1/health.proto",
+    "proto/tokenward/v1/cache_service.proto",
     "proto/tokenward/v1/status_service.proto",
     "proto/tokenward/v1/token.proto",
     "proto/tokenward/v1/token_admin_service.proto",

@@ -19,23 +19,26 @@ use tokio::{
 };
 
 use crate::{
-    cache::{self, Ack, Backend, Cached, MemoryCache, Proof, SharedCache},
+    cache::{self, Ack, Cached, MacKeys, MemoryCache, Proof, SharedCache, Tiers},
     component::{Condition, Watchman},
-    config::{self, CacheBackend, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
+    config::{self, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
     domain::{
         Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires, Revoker,
-        SystemClock, TokenPrefix, Users,
+        TokenPrefix, Users,
     },
-    journal::{self, Terms},
-    proto as pb,
+    journal::{self, DatabaseClock, Terms},
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
     transport::{
-        self, Exposure, Facts, Owners, Replica, Services, TokenAdmin, Tokens,
+        self, Caches, Exposure, Facts, Owners, Replica, Services, TokenAdmin, Tokens, Vitals,
         health::{self, Components, RedisLoss, Reporter},
     },
 };
 
+mod vitals;
+
+/// Longest wait for the database's time before the first request is taken.
+const CLOCK_LIMIT: Duration = Duration::from_secs(1);
 /// Longest time to close connections at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Time between two looks for `request_id`s that are past their retention.
@@ -61,6 +64,9 @@ pub enum Error {
     /// The cache's settings are wrong.
     #[error(transparent)]
     Cache(#[from] cache::StartError),
+    /// There is no key to authenticate cache entries with.
+    #[error(transparent)]
+    MacKey(#[from] cache::MacKeyError),
     /// The address cannot be listened on.
     #[error("server.listen: cannot listen on {address}")]
     Listen {
@@ -102,11 +108,8 @@ pub enum Migrate {
 pub async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let database = open(&config).await?;
-    let backend = backend(&config)?;
-    let redis = match &backend {
-        Backend::Redis(redis) => Some(redis.clone()),
-        Backend::Memory(_) | Backend::Off => None,
-    };
+    let tiers = tiers(&config, &database)?;
+    let redis = tiers.shared.clone();
     let listener = bind(&config.server.listen).await?;
     let address = listener.local_addr()?;
 
@@ -115,15 +118,20 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let components = watch(&config, &database, redis.as_ref(), &mut background);
     let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
     background.spawn(reporter.run());
-    background.spawn(purge(database.clone(), config.tokens.request_id_retention));
-    let facts = facts(address, &database, &backend);
-    let proof = proof(&config, &database, &backend, &mut background);
-    let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, proof, &config.cache));
+    let proof = proof(&config, &database, &mut background);
+    let clock = database_clock(&proof.journal).await;
+    background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));
+    let facts = facts(address, &database, &tiers, &clock);
+    let (journal, terms) = (proof.journal.clone(), proof.terms);
+    let store = Arc::new(Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache));
+    let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
-    let services = services(&config, &store, facts, components, redis.clone(), probes);
+    let replica = Replica::new(facts, components, vitals, clock.clone());
+    let services = services(&config, &store, replica, probes, &clock);
 
     announce(address, &config.server.listen)?;
-    let serving = transport::serve(listener, &config.server, services, shutdown.stop.clone());
+    let (stop, changes) = (shutdown.stop.clone(), store.changes_ended());
+    let serving = transport::serve(listener, &config.server, services, stop, changes);
     let ending = async {
         let signal = signals.received().await;
         tracing::info!(signal, "draining");
@@ -212,15 +220,15 @@ async fn open(config: &Config) -> Result<Database, Error> {
     Ok(database)
 }
 
-fn backend(config: &Config) -> Result<Backend, Error> {
-    let shared = || SharedCache::start(&config.redis, &config.breaker).map(Backend::Redis);
-    let memory = || Backend::Memory(MemoryCache::new(&config.cache));
-    Ok(match config.cache.backend {
-        CacheBackend::Off => Backend::Off,
-        CacheBackend::Memory => memory(),
-        CacheBackend::Auto if config.redis.url.is_empty() => memory(),
-        CacheBackend::Auto | CacheBackend::Redis => shared()?,
-    })
+fn tiers(config: &Config, database: &Database) -> Result<Tiers, Error> {
+    let near = config.uses_memory().then(|| MemoryCache::new(&config.cache));
+    let shared = if config.uses_redis() {
+        let keys = MacKeys::load(&config.cache, database.file())?;
+        Some(SharedCache::start(&config.redis, &config.breaker, keys)?)
+    } else {
+        None
+    };
+    Ok(Tiers { near, shared })
 }
 
 async fn bind(address: &str) -> Result<TcpListener, Error> {
@@ -246,32 +254,47 @@ fn watch(
     Components { database: condition, redis }
 }
 
-/// Starts reading the database's journal. Facts in this process's memory are not in reach
-/// of another process's tombstones, so they are proved by a poll each time (strict).
-fn proof(config: &Config, database: &Database, backend: &Backend, background: &mut JoinSet<()>) -> Proof {
-    let coherence = &config.coherence;
-    let max_staleness = match backend {
-        Backend::Memory(_) => Duration::ZERO,
-        Backend::Redis(_) | Backend::Off => coherence.max_staleness,
-    };
-    let outage_grace = if max_staleness.is_zero() { Duration::ZERO } else { coherence.outage_grace };
-    let terms = Terms { max_staleness, outage_grace, poll_interval: coherence.poll_interval };
-    let (reader, journal) = journal::reader(Arc::new(database.clone()), terms);
-    background.spawn(reader.run());
-    let ack = match coherence.revoke_ack {
+/// Starts reading the database's journal.
+fn proof(config: &Config, database: &Database, background: &mut JoinSet<()>) -> Proof {
+    let ack = match config.coherence.revoke_ack {
         RevokeAck::Cache => Ack::Cache,
         RevokeAck::Lease => Ack::Lease,
     };
-    Proof { journal, terms, ack }
+    let terms = terms(config, ack);
+    let (reader, journal) = journal::reader(Arc::new(database.clone()), terms);
+    background.spawn(reader.run());
+    Proof { journal, terms, ack, reproof_ratio: config.coherence.reproof_ratio }
+}
+
+/// Facts in this process's memory are out of reach of another replica's tombstones. Unless
+/// a revocation waits for the leases, they are proved by a poll each time (strict); and a
+/// grace, which is for facts that a tombstone can end, needs facts in Redis.
+fn terms(config: &Config, ack: Ack) -> Terms {
+    let coherence = &config.coherence;
+    let max_staleness = if config.uses_redis() || ack == Ack::Lease { coherence.max_staleness } else { Duration::ZERO };
+    let graced = config.uses_redis() && !max_staleness.is_zero();
+    let outage_grace = if graced { coherence.outage_grace } else { Duration::ZERO };
+    Terms { max_staleness, outage_grace, poll_interval: coherence.poll_interval }
+}
+
+/// The clock that answers are judged by. It shows this machine's time until a poll has told the
+/// database's, so that is waited for.
+async fn database_clock(journal: &journal::Handle) -> DatabaseClock {
+    let mut rounds = journal.rounds();
+    let told = rounds.wait_for(|_| journal.database_now().is_some());
+    if !matches!(timeout(CLOCK_LIMIT, told).await, Ok(Ok(_))) {
+        tracing::warn!("the database's time is not known yet; this machine's is used");
+    }
+    journal.clock()
 }
 
 /// Forgets `request_id`s that are past their retention, with the secrets sealed under them.
-async fn purge(database: Database, retention: Duration) {
+async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
     let mut tick = interval_at(Instant::now() + PURGE_PERIOD, PURGE_PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let before = SystemClock.now() - retention;
+        let before = clock.now() - retention;
         match database.purge_requests(before).await {
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "request_ids purged"),
@@ -285,32 +308,46 @@ fn health_policy(config: &Config) -> health::Policy {
     health::Policy { database_grace: config.health.database_grace, redis }
 }
 
-fn facts(address: SocketAddr, database: &Database, backend: &Backend) -> Facts {
+fn facts(address: SocketAddr, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
     let exposure = if address.ip().is_loopback() { Exposure::Loopback } else { Exposure::Insecure };
     if exposure == Exposure::Insecure {
         tracing::warn!(%address, "callers are not authenticated: whoever can reach this address may issue tokens");
     }
-    Facts { start: SystemClock.now(), exposure, database_kind: database.kind(), cache_kind: backend.kind() }
+    Facts { start: clock.now(), exposure, database_kind: database.kind(), cache_kind: tiers.kind() }
 }
 
-fn services(
+/// What `GetStatus` tells of this moment.
+fn watched(
+    journal: journal::Handle,
+    terms: Terms,
+    redis: Option<SharedCache>,
+    store: Arc<Store>,
+) -> impl Fn() -> Vitals + Send + Sync + 'static {
+    move || Vitals {
+        circuit_breaker: redis.as_ref().map(|redis| vitals::breaker(redis, &journal.clock())),
+        coherence: vitals::coherence(&journal, terms, &store),
+    }
+}
+
+fn services<V>(
     config: &Config,
     store: &Arc<Store>,
-    facts: Facts,
-    components: Components,
-    redis: Option<SharedCache>,
+    replica: Replica<DatabaseClock, V>,
     probes: health::Probes,
-) -> Services<Store, SystemClock, impl Fn() -> Option<pb::CircuitBreaker> + Send + Sync + 'static> {
-    let users = Arc::new(Users::new(Arc::clone(store), SystemClock));
+    clock: &DatabaseClock,
+) -> Services<Store, DatabaseClock, V> {
+    let clock = || clock.clone();
+    let users = Arc::new(Users::new(Arc::clone(store), clock()));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), SystemClock, hashing(config)),
-            Issuer::new(Arc::clone(store), SystemClock, issue_policy(config)),
-            Revoker::new(Arc::clone(store), SystemClock, hashing(config)),
+            Authenticator::new(Arc::clone(store), clock(), hashing(config)),
+            Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
+            Revoker::new(Arc::clone(store), clock(), hashing(config)),
         ),
-        admin: TokenAdmin::new(Arc::clone(&users), SystemClock),
+        admin: TokenAdmin::new(Arc::clone(&users), clock()),
         owners: Owners::new(users),
-        replica: Replica::new(facts, components, move || redis.as_ref().map(breaker), SystemClock),
+        caches: Caches::new(Arc::clone(store)),
+        replica,
         probes,
     }
 }
@@ -340,21 +377,6 @@ fn hashing(config: &Config) -> Hashing {
     Hashing { function, knox4: if accepts_knox4 { Knox4::Accepted } else { Knox4::Unknown } }
 }
 
-fn breaker(redis: &SharedCache) -> pb::CircuitBreaker {
-    let status = redis.breaker().status();
-    let state = match status.state {
-        cache::BreakerState::Closed => pb::CircuitBreakerState::Closed,
-        cache::BreakerState::Open => pb::CircuitBreakerState::Open,
-        cache::BreakerState::HalfOpen => pb::CircuitBreakerState::HalfOpen,
-    };
-    pb::CircuitBreaker {
-        state: state.into(),
-        transition_time: Some(transport::since(status.since, SystemClock.now())),
-        cause: status.cause,
-        opened_count: i64::try_from(status.opened_count).unwrap_or(i64::MAX),
-    }
-}
-
 /// Says where the service listens, and what to try next.
 fn announce(address: SocketAddr, configured: &str) -> io::Result<()> {
     tracing::info!(%address, "listening");
@@ -373,4 +395,28 @@ fn announce(address: SocketAddr, configured: &str) -> io::Result<()> {
         writeln!(out, "  {program} {verb}{at}{remark}")?;
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(toml: &str) -> (Duration, Duration) {
+        let config: Config = toml::from_str(toml).expect("settings");
+        let ack = if config.coherence.revoke_ack == RevokeAck::Lease { Ack::Lease } else { Ack::Cache };
+        let terms = terms(&config, ack);
+        (terms.max_staleness, terms.outage_grace)
+    }
+
+    #[test]
+    fn memory_alone_is_strict_unless_a_revocation_waits_and_never_has_a_grace() {
+        const LEASE: &str = "coherence.revoke_ack = \"lease\"\n";
+        const REDIS: &str = "redis.url = \"redis://r\"\n";
+        let (second, grace) = (Duration::from_secs(1), Duration::from_secs(30));
+        assert_eq!(of(""), (Duration::ZERO, Duration::ZERO));
+        assert_eq!(of(LEASE), (second, Duration::ZERO));
+        assert_eq!(of(REDIS), (second, grace));
+        assert_eq!(of(&format!("{REDIS}{LEASE}cache.near = true")), (second, grace));
+        assert_eq!(of(&format!("{REDIS}coherence.max_staleness = \"0s\"")), (Duration::ZERO, Duration::ZERO));
+    }
 }

@@ -1,14 +1,15 @@
 //! A store with a cache in front of it: [`Cached`] wraps any [`TokenStore`] and is one.
 //!
-//! A look-up asks, in this order: the memo of unknown digests (`negative`), the backend
-//! (Redis in `shared`, or `memory`), the store. Reads of the store are shared (`flight`).
-//! Only what is live now is cached, as a fact with its age (`entry`), for at most a
-//! minute; a cached fact that would be refused is asked again, so that nothing is called
-//! inactive because of the cache.
+//! A look-up (`find`) asks, in this order: the memo of unknown digests (`negative`), this
+//! process's memory (`memory`), Redis (`shared`), the store. Reads of the store are shared
+//! (`flight`). Only what is live now is cached, as a fact with its place in the journal
+//! (`entry`) and a MAC (`mac`); a cached fact that would be refused is asked again, so
+//! that nothing is called inactive because of the cache. Some hits are compared with the
+//! store afterwards (`reproof`).
 //!
 //! A revocation is committed by the store first. Then each ended token gets a tombstone,
 //! which no fill replaces; what could not be told is retried (`backlog`) and reported as
-//! pending.
+//! pending (`spread`).
 //!
 //! Neighbours: `domain` defines the port, `store` is what is wrapped. The cache knows no
 //! database, and decides nothing about a token.
@@ -18,74 +19,71 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
-use tracing::Instrument as _;
+use tokio_util::task::TaskTracker;
 
 mod backlog;
 mod breaker;
-mod clock;
+mod counters;
 mod entry;
+mod find;
 mod flight;
+mod flush;
 mod key;
+mod mac;
 mod memory;
 mod negative;
+mod refusals;
+mod reproof;
 mod shared;
 mod spread;
 #[cfg(test)]
 mod tests;
 
-use self::{
-    backlog::Backlog,
-    entry::{Fact, NoFact},
-    flight::{Boarding, Flight, Flights, Ticket},
-    negative::{NegativeMemo, Verdict},
-};
+use self::{backlog::Backlog, flight::Flights, negative::NegativeMemo, refusals::Refusals, reproof::Reproofs};
 pub use self::{
     breaker::{Breaker, BreakerState, BreakerStatus, Rejected},
-    clock::WallClock,
+    counters::{Counters, Hits},
+    mac::{MacKeyError, MacKeys},
     memory::MemoryCache,
     shared::{CacheError, Code, SharedCache, StartError},
 };
 use crate::{
     config,
-    domain::{Clock, Digest, Digests, Error, Found, Freshness, Position, Reading, Source, Timestamp, TokenStore},
-    journal::{self, Confirmed, Terms},
+    domain::{Clock, Digest, Error, Freshness, Position, TokenStore},
+    journal::{self, DatabaseClock, Terms},
 };
-
-/// The longest life of an entry, whatever is configured.
-const MAX_ENTRY_TTL: Duration = Duration::from_mins(1);
-/// How long a flight stays known after it has settled, for callers who looked into the
-/// cache before its fill and arrive after it.
-const LINGER: Duration = Duration::from_millis(100);
 
 /// A store behind a cache.
 #[derive(Debug)]
-pub struct Cached<S, C = WallClock> {
+pub struct Cached<S, C = DatabaseClock> {
     inner: Arc<Inner<S, C>>,
 }
 
-/// Where facts are kept.
-#[derive(Clone, Debug)]
-pub enum Backend {
+/// Where facts are kept; in neither, when the cache is off.
+#[derive(Clone, Debug, Default)]
+pub struct Tiers {
+    /// In this process.
+    pub near: Option<MemoryCache>,
     /// In a Redis that replicas share.
-    Redis(SharedCache),
-    /// In this process; for one replica only.
-    Memory(MemoryCache),
-    /// Nowhere.
-    Off,
+    pub shared: Option<SharedCache>,
 }
 
 #[derive(Debug)]
 struct Inner<S, C> {
     store: Arc<S>,
-    backend: Backend,
+    tiers: Tiers,
     clock: C,
     entry_ttl: Duration,
     flights: Arc<Flights>,
     negative: NegativeMemo,
     backlog: Arc<Backlog>,
     epoch: Epoch,
+    /// Changes under way, whether or not their callers still wait.
+    changes: TaskTracker,
     proof: Option<Proof>,
+    reproofs: Reproofs,
+    refusals: Refusals,
+    counters: Counters,
 }
 
 /// What a cached fact has to withstand beside its age, and what was promised about it.
@@ -97,6 +95,8 @@ pub struct Proof {
     pub terms: Terms,
     /// What a revocation waits for.
     pub ack: Ack,
+    /// Share of the hits that are compared with the database afterwards, 0 to 1.
+    pub reproof_ratio: f64,
 }
 
 /// What a revocation waits for before it is complete.
@@ -113,50 +113,90 @@ pub enum Ack {
 #[derive(Debug, Default)]
 struct Epoch(RwLock<Option<u128>>);
 
-// === impl Backend ===
+// === impl Tiers ===
 
-impl Backend {
-    /// Its name: `redis`, `memory` or `off`.
+impl Tiers {
+    /// The farthest of them: `redis`, `memory` or `off`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Redis(_) => "redis",
-            Self::Memory(_) => "memory",
-            Self::Off => "off",
+        match (&self.near, &self.shared) {
+            (_, Some(_)) => "redis",
+            (Some(_), None) => "memory",
+            (None, None) => "off",
         }
+    }
+}
+
+// === impl Proof ===
+
+impl Proof {
+    /// Whether facts of this process's memory may be judged now. They know no grace: a
+    /// replica that is cut from the database learns of a revocation from Redis at most.
+    fn covers_memory(&self) -> bool {
+        self.terms.outage_grace.is_zero() || self.journal.health().lease.is_some()
     }
 }
 
 // === impl Cached ===
 
 impl<S: TokenStore> Cached<S> {
-    /// Puts a backend in front of a store; what it holds is believed as far as `proof` goes.
+    /// Puts caches in front of a store; what they hold is believed as far as `proof` goes.
     #[must_use]
-    pub fn new(store: Arc<S>, backend: Backend, proof: Proof, config: &config::Cache) -> Self {
-        Self::assemble(store, backend, Some(proof), config, WallClock)
+    pub fn new(store: Arc<S>, tiers: Tiers, proof: Proof, config: &config::Cache) -> Self {
+        let clock = proof.journal.clock();
+        Self::assemble(store, tiers, Some(proof), config, clock)
     }
 }
 
 impl<S: TokenStore, C: Clock> Cached<S, C> {
     /// Without a journal: a fact is believed for `cache.entry_ttl`, whatever happened since.
     #[cfg(test)]
-    fn with_clock(store: Arc<S>, backend: Backend, config: &config::Cache, clock: C) -> Self {
-        Self::assemble(store, backend, None, config, clock)
+    fn with_clock(store: Arc<S>, tiers: Tiers, config: &config::Cache, clock: C) -> Self {
+        Self::assemble(store, tiers, None, config, clock)
     }
 
-    fn assemble(store: Arc<S>, backend: Backend, proof: Option<Proof>, config: &config::Cache, clock: C) -> Self {
+    fn assemble(store: Arc<S>, tiers: Tiers, proof: Option<Proof>, config: &config::Cache, clock: C) -> Self {
         let inner = Inner {
             store,
-            backend,
+            tiers,
             clock,
-            entry_ttl: config.entry_ttl.min(MAX_ENTRY_TTL),
+            entry_ttl: config.entry_ttl,
             flights: Arc::default(),
             negative: NegativeMemo::new(config),
             backlog: Arc::default(),
             epoch: Epoch::default(),
+            reproofs: Reproofs::new(proof.as_ref().map_or(0.0, |proof| proof.reproof_ratio)),
+            changes: TaskTracker::new(),
             proof,
+            refusals: Refusals::default(),
+            counters: Counters::new(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// Tombstones that Redis has not acknowledged yet.
+    #[must_use]
+    pub fn tombstones_owed(&self) -> usize {
+        self.inner.backlog.len()
+    }
+
+    /// Waits for the changes that are under way although their callers have gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing; they go on.
+    pub async fn changes_ended(&self) {
+        let changes = &self.inner.changes;
+        if !changes.is_empty() {
+            tracing::info!(count = changes.len(), "changes under way are awaited");
+        }
+        changes.close();
+        changes.wait().await;
     }
 
     /// Asks the database which incarnation it is, so that the first hit can be believed.
@@ -182,147 +222,5 @@ impl Epoch {
 
     fn is_of(&self, position: Position) -> bool {
         *self.0.read().unwrap_or_else(PoisonError::into_inner) == Some(position.epoch)
-    }
-}
-
-// === impl Inner ===
-
-impl<S: TokenStore, C: Clock> Inner<S, C> {
-    /// Cache, memo and flights know a token by its current digest alone.
-    async fn find(self: &Arc<Self>, digests: Digests, freshness: Freshness) -> Result<Reading, Error> {
-        let digest = digests.current;
-        let began = self.flights.begin();
-        let mut waited: Option<Arc<Flight>> = None;
-        loop {
-            if let Some(reading) = self.look_up(digest, freshness).await {
-                return Ok(reading);
-            }
-            match self.flights.board(digest, began, waited.as_deref()) {
-                Boarding::Join(flight) => return flight.outcome().await,
-                Boarding::Lead(ticket) => return self.fly(ticket, digests).outcome().await,
-                Boarding::Late(flight) => {
-                    flight.settled().await;
-                    waited = Some(flight);
-                }
-            }
-        }
-    }
-
-    /// What a cache of this freshness answers; `None` is for the database to answer.
-    async fn look_up(&self, digest: Digest, freshness: Freshness) -> Option<Reading> {
-        match freshness {
-            Freshness::Primary => None,
-            Freshness::Shared => self.shared_hit(digest).await,
-            Freshness::Any => match self.negative.get(digest) {
-                Some(reading) => Some(reading),
-                None => match self.local_hit(digest).await {
-                    Some(reading) => Some(reading),
-                    None => self.shared_hit(digest).await,
-                },
-            },
-        }
-    }
-
-    async fn local_hit(&self, digest: Digest) -> Option<Reading> {
-        match &self.backend {
-            Backend::Memory(memory) => self.answer(&*memory.get(digest)?, Source::LocalCache).await,
-            Backend::Redis(_) | Backend::Off => None,
-        }
-    }
-
-    async fn shared_hit(&self, digest: Digest) -> Option<Reading> {
-        let Backend::Redis(shared) = &self.backend else { return None };
-        if self.backlog.owes(digest.token_id()) {
-            return None;
-        }
-        match shared.get(digest).await {
-            Ok(Ok(fact)) => self.answer(&fact, Source::SharedCache).await,
-            Ok(Err(NoFact::Absent | NoFact::Tombstone)) | Err(CacheError::Rejected(_)) => None,
-            Ok(Err(reason)) => {
-                tracing::debug!(token_id = %digest.token_id(), %reason, "a cache entry is no fact");
-                None
-            }
-            Err(error) => {
-                tracing::debug!(token_id = %digest.token_id(), %error, "a cache entry could not be read");
-                None
-            }
-        }
-    }
-
-    /// Answers from a fact, when it still may be answered from.
-    async fn answer(&self, fact: &Fact, source: Source) -> Option<Reading> {
-        if !self.epoch.is_of(fact.position) || !self.is_current(fact).await {
-            return None;
-        }
-        let now = self.clock.now();
-        fact.life(now, self.entry_ttl).map(|_| fact.reading(source, now))
-    }
-
-    /// Whether nothing has ended the token or changed its user since the fact was read.
-    async fn is_current(&self, fact: &Fact) -> bool {
-        let Some(proof) = &self.proof else { return true };
-        let (digest, user) = (fact.record.digest, &fact.record.user.id);
-        match proof.journal.confirm(fact.position, digest, user).await {
-            Confirmed::Current => true,
-            Confirmed::Outdated | Confirmed::Unproven => {
-                tracing::debug!(token_id = %digest.token_id(), "a fact is proved again");
-                false
-            }
-        }
-    }
-
-    /// Reads the database in a task of its own, and shares the result.
-    fn fly(self: &Arc<Self>, ticket: Ticket, digests: Digests) -> Arc<Flight> {
-        let (inner, flight) = (Arc::clone(self), Arc::clone(ticket.flight()));
-        let read = async move {
-            let (read_at, sent) = (inner.clock.now(), Instant::now());
-            let outcome = inner.store.find(digests, Freshness::Primary).await.map_err(Arc::new);
-            if let Ok(reading) = &outcome {
-                inner.epoch.learn(reading.position);
-            }
-            ticket.answer(outcome.clone());
-            if let Ok(reading) = outcome {
-                inner.keep(&ticket, reading, read_at, sent).await;
-            }
-            ticket.settle();
-            sleep(LINGER).await;
-        };
-        tokio::spawn(read.in_current_span());
-        flight
-    }
-
-    async fn keep(&self, ticket: &Ticket, reading: Reading, read_at: Timestamp, sent: Instant) {
-        let verdict = match reading.found {
-            Found::Unknown => Verdict::Unknown,
-            Found::Revoked => Verdict::Revoked,
-            // The journal and tombstones name the row by another digest: it is read each time.
-            Found::Token(record) if record.digest != ticket.digest() => return,
-            Found::Token(record) => {
-                return self.fill(ticket.flight(), Fact { position: reading.position, read_at, record }).await;
-            }
-        };
-        let note = || self.negative.note(ticket.digest(), verdict, reading.position, sent);
-        ticket.flight().unless_outdated(note);
-    }
-
-    async fn fill(&self, flight: &Flight, fact: Fact) {
-        let Some(life) = fact.life(self.clock.now(), self.entry_ttl) else { return };
-        match &self.backend {
-            Backend::Memory(memory) => flight.unless_outdated(|| memory.put(fact, life)),
-            Backend::Redis(shared) if !flight.is_outdated() => fill_shared(shared, &fact, life).await,
-            Backend::Redis(_) | Backend::Off => {}
-        }
-    }
-}
-
-async fn fill_shared(shared: &SharedCache, fact: &Fact, life: Duration) {
-    let id = fact.record.digest.token_id();
-    let Some(entry) = fact.encode() else {
-        tracing::debug!(token_id = %id, "too large to be cached");
-        return;
-    };
-    match shared.put(id, entry, life).await {
-        Ok(_) | Err(CacheError::Rejected(_)) => {}
-        Err(error) => tracing::debug!(token_id = %id, %error, "a fact was not cached"),
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     config::{Config, Log},
 };
 
+mod cache;
 mod completions;
 mod config;
 mod failure;
@@ -68,6 +69,8 @@ enum Call {
     Token(token::TokenArgs),
     /// Read and change the owners of tokens.
     User(user::UserArgs),
+    /// Flush what replicas remember.
+    Cache(cache::CacheArgs),
     /// Ask `grpc.health.v1`. Exits 0 SERVING, 1 bad arguments, 2 no connection, 3 the call failed, 4 not serving.
     Health(health::Health),
     /// Tell how one replica is.
@@ -152,7 +155,7 @@ impl Job {
 impl Work {
     async fn run(self) -> Result<Ending, Failure> {
         match self {
-            Self::Serve(config) => app::serve(config).await.map_err(Failure::from).map(|()| Ending::Done),
+            Self::Serve(config) => Box::pin(app::serve(config)).await.map_err(Failure::from).map(|()| Ending::Done),
             Self::Migrate(config, verb) => print(&(app::migrate(config, verb).await? + "\n")),
             Self::Check(config) => print(&(app::check(config).await? + "\n")),
             Self::Print(text) => print(&text),
@@ -186,6 +189,7 @@ impl Call {
         match self {
             Self::Token(token) => token.run(target).await,
             Self::User(user) => user.run(target).await,
+            Self::Cache(cache) => cache.run(target).await,
             Self::Health(health) => health.run(target).await,
             Self::Status(status) => status.run(target).await,
         }

@@ -28,6 +28,8 @@ pub struct Watchman {
     name: &'static str,
     condition: watch::Sender<Condition>,
     failures: u32,
+    /// When the first look of these failures began.
+    failing_since: Instant,
 }
 
 // === impl Condition ===
@@ -65,7 +67,7 @@ impl Watchman {
     #[must_use]
     pub fn new(name: &'static str, first: Condition) -> (Self, watch::Receiver<Condition>) {
         let (condition, receiver) = watch::channel(first);
-        (Self { name, condition, failures: 0 }, receiver)
+        (Self { name, condition, failures: 0, failing_since: Instant::now() }, receiver)
     }
 
     /// Looks every `period`, for ever. `look` must end within a bound of its own.
@@ -78,10 +80,10 @@ impl Watchman {
         let mut tick = interval(period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            let began = tick.tick().await;
             match look().await {
                 Ok(()) => self.found(),
-                Err(error) => self.missed(&error),
+                Err(error) => self.missed(&error, began),
             }
         }
     }
@@ -98,19 +100,23 @@ impl Watchman {
         });
     }
 
-    fn missed(&mut self, error: &dyn Error) {
+    fn missed(&mut self, error: &dyn Error, began: Instant) {
+        if self.failures == 0 {
+            // A part that hangs was lost before that was noticed.
+            self.failing_since = began;
+        }
         self.failures = self.failures.saturating_add(1);
         if self.failures < FAILURES_TO_LOSE {
             return;
         }
-        let (name, cause) = (self.name, Chain(error).to_string());
+        let (name, since, cause) = (self.name, self.failing_since, Chain(error).to_string());
         self.condition.send_if_modified(|condition| {
             if condition.lost.as_ref() == Some(&cause) {
                 return false;
             }
             if condition.lost.is_none() {
                 tracing::warn!(component = name, cause, "component is lost");
-                condition.since = Instant::now();
+                condition.since = since;
             }
             condition.lost = Some(cause);
             true
@@ -123,7 +129,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// An error with its sources, on one line.
-struct Chain<'a>(&'a dyn Error);
+pub struct Chain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,6 +173,7 @@ mod tests {
         condition.changed().await.expect("the watchman runs");
         assert_eq!(condition.borrow_and_update().lost.as_deref(), Some("gone"));
         assert_eq!(start.elapsed(), Duration::from_millis(100), "the second look, 100 ms after the first");
+        assert_eq!(condition.borrow().lost_since(), Some(start), "it was lost when the first of them began");
 
         up.store(true, Ordering::Relaxed);
         condition.changed().await.expect("the watchman runs");

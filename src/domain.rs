@@ -23,8 +23,8 @@ pub use error::{Error, InactiveReason, Subject, Violation};
 pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
 pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};
 pub use ports::{
-    Clock, Cursor, Ending, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewToken, Position,
-    Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
+    Clock, Cursor, Ending, Epochs, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewEpoch, NewToken,
+    Position, Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
 };
 pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
 pub use revoker::{Named, Revoker};

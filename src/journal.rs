@@ -9,11 +9,17 @@
 //! a handle looks at the lease before the view. A lease counts from before the poll was
 //! sent, on a clock that goes on while the machine is suspended.
 //!
+//! What the view cannot tell is whether ends are recorded at all. The reader looks for the
+//! triggers in the catalog, and ends a token of its own now and then to see its record come
+//! back (`canary.rs`); without either there is no lease.
+//!
 //! Neighbours: `domain` defines the port, [`Journal`], which the store implements; the
 //! cache asks the handle before it believes a fact.
 
 use std::{sync::Arc, time::Duration};
 
+mod canary;
+mod clock;
 mod handle;
 mod lease;
 mod reader;
@@ -22,6 +28,7 @@ mod tests;
 mod view;
 
 pub use self::{
+    clock::DatabaseClock,
     handle::{Confirmed, Handle, Health, Lost, Round},
     lease::{Boottime, Uptime},
     reader::Reader,

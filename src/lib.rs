@@ -7,6 +7,7 @@ pub mod domain;
 
 pub mod component;
 pub mod config;
+mod mutant;
 
 pub mod cache;
 pub mod journal;

@@ -9,7 +9,13 @@
 //!
 //! Every call ends within a bound whatever the database does: see `pool.rs`.
 
-use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument as _;
@@ -72,6 +78,7 @@ struct Inner {
     /// Another, for what keeps the journal in order and may wait for locks.
     journal: Pool,
     journal_statements: journal::Statements,
+    listener: journal::Listener,
     /// Look-ups under way or waiting for a connection.
     lookups: Semaphore,
     limits: Limits,
@@ -143,6 +150,7 @@ impl Database {
             probe: Pool::new(connector.clone(), probe_limits(limits)),
             journal: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
             journal_statements: journal::Statements::new(dialect, &schema),
+            listener: journal::Listener::new(&connector, limits, &config.coherence),
             lookups: Semaphore::new(config.database.max_concurrent_lookups as usize),
             limits,
             limit_per_user: config.tokens.limit_per_user,
@@ -155,7 +163,14 @@ impl Database {
             connector,
         }));
         database.0.connect().await?;
+        journal::warn_of_lost_commits(&database.0).await;
         Ok(database)
+    }
+
+    /// The file of a SQLite database.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.0.connector.file()
     }
 
     /// `sqlite`, `postgres` or `mysql`.
@@ -191,6 +206,7 @@ impl Database {
 
     /// Closes every connection, within 10 seconds.
     pub async fn close(&self) {
+        self.0.listener.close();
         tokio::join!(self.0.pool.close(), self.0.probe.close(), self.0.journal.close());
     }
 

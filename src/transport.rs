@@ -8,14 +8,15 @@ use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
     config,
-    domain::{Clock, TokenStore},
+    domain::{Clock, Epochs, TokenStore},
     proto::{
-        self as pb, health::health_server::HealthServer, status_service_server::StatusServiceServer,
-        token_admin_service_server::TokenAdminServiceServer, token_service_server::TokenServiceServer,
-        user_service_server::UserServiceServer,
+        DESCRIPTORS, cache_service_server::CacheServiceServer, health::health_server::HealthServer,
+        status_service_server::StatusServiceServer, token_admin_service_server::TokenAdminServiceServer,
+        token_service_server::TokenServiceServer, user_service_server::UserServiceServer,
     },
 };
 
+mod cache_service;
 mod convert;
 mod edge;
 pub mod health;
@@ -25,9 +26,10 @@ mod token_admin_service;
 mod token_service;
 mod user_service;
 
+pub use cache_service::Caches;
 pub use edge::EdgeLayer;
 pub use status::ERROR_DOMAIN;
-pub use status_service::{Exposure, Facts, Replica, since};
+pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
 pub use token_admin_service::TokenAdmin;
 pub use token_service::Tokens;
 pub use user_service::Owners;
@@ -43,33 +45,37 @@ const MAX_HEADER_BYTES: u32 = 8 * 1024;
 
 /// Everything that answers requests.
 #[derive(Debug)]
-pub struct Services<S, C, B> {
+pub struct Services<S, C, V> {
     /// `tokenward.v1.TokenService`.
     pub tokens: Tokens<S, C>,
     /// `tokenward.v1.TokenAdminService`.
     pub admin: TokenAdmin<S, C>,
     /// `tokenward.v1.UserService`.
     pub owners: Owners<S, C>,
+    /// `tokenward.v1.CacheService`.
+    pub caches: Caches<S>,
     /// `tokenward.v1.StatusService`.
-    pub replica: Replica<C, B>,
+    pub replica: Replica<C, V>,
     /// `grpc.health.v1.Health`.
     pub probes: health::Probes,
 }
 
-/// Serves until `stop`, then lets requests under way finish for at most `server.drain_timeout`.
+/// Serves until `stop`, then lets requests under way finish, and after them `changes`, whose
+/// callers may have gone, for at most `server.drain_timeout` in all.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve<S, C, B>(
+pub async fn serve<S, C, V>(
     listener: TcpListener,
     settings: &config::Server,
-    services: Services<S, C, B>,
+    services: Services<S, C, V>,
     stop: CancellationToken,
+    changes: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error>
 where
-    S: TokenStore,
+    S: TokenStore + Epochs,
     C: Clock,
-    B: Fn() -> Option<pb::CircuitBreaker> + Send + Sync + 'static,
+    V: Fn() -> Vitals + Send + Sync + 'static,
 {
     let limit = usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX);
     let described = "build.rs wrote the descriptor set";
@@ -80,6 +86,7 @@ where
         .add_service(TokenServiceServer::new(services.tokens).max_decoding_message_size(limit))
         .add_service(TokenAdminServiceServer::new(services.admin).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(services.owners).max_decoding_message_size(limit))
+        .add_service(CacheServiceServer::new(services.caches).max_decoding_message_size(limit))
         .add_service(StatusServiceServer::new(services.replica).max_decoding_message_size(limit))
         .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES))
         .add_optional_service(v1)
@@ -88,7 +95,12 @@ where
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop.clone().cancelled_owned(),
         );
-    bounded_drain(serving, stop, settings.drain_timeout).await
+    let draining = async {
+        let served = serving.await;
+        changes.await;
+        served
+    };
+    bounded_drain(draining, stop, settings.drain_timeout).await
 }
 
 fn server(settings: &config::Server) -> Server {
@@ -104,7 +116,7 @@ fn server(settings: &config::Server) -> Server {
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+    tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS)
 }
 
 /// Waits for the server; after `stop`, at most `limit` longer.
@@ -118,7 +130,7 @@ where
         () = stop.cancelled() => {}
     }
     timeout(limit, serving).await.unwrap_or_else(|_| {
-        tracing::warn!("requests under way did not finish within server.drain_timeout");
+        tracing::warn!("requests or changes under way did not finish within server.drain_timeout");
         Ok(())
     })
 }

@@ -32,8 +32,13 @@ pub const REQUEST_TABLE: &str = "tokenward_issue_request";
 pub const CLOCK_TABLE: &str = "tokenward_clock";
 /// What has ended, in the order of commits.
 pub const JOURNAL_TABLE: &str = "tokenward_journal";
+/// PostgreSQL's channel on which each record is announced when it is committed.
+pub const CHANNEL: &str = "tokenward_journal";
 /// What [`Migrator::apply`] names when it put triggers up that were gone.
 const TRIGGERS: &str = "triggers of the journal";
+
+/// A record that outdates every fact.
+const NOTE_EVERYTHING: &str = "INSERT INTO tokenward_journal (digest, user_id) VALUES (NULL, NULL)";
 
 /// The changes that a deployment needs, in their order.
 #[derive(Clone, Debug)]
@@ -68,7 +73,7 @@ pub enum IdType {
     Int,
     /// 64-bit integer.
     Bigint,
-    /// The database's UUID type; on SQLite 32 hexadecimal characters.
+    /// The database's UUID type; 32 hexadecimal characters on SQLite, MySQL, and MariaDB before 10.7.
     Uuid,
     /// 32 hexadecimal characters.
     Char32,
@@ -100,7 +105,8 @@ impl Migrator {
     }
 
     /// Applies what is pending, and puts triggers up again that were dropped, disabled or
-    /// made for another configuration; gives the names.
+    /// made for another configuration; gives the names. What triggers that were gone have
+    /// missed is made good by a record of everything.
     ///
     /// # Errors
     /// [`DbErr`].
@@ -111,6 +117,8 @@ impl Migrator {
             self.up(database, None).await?;
         }
         if self.triggers.install(database).await? == Outcome::PutUp {
+            // While they were gone anything may have ended, and no replica need have noticed.
+            database.execute_unprepared(NOTE_EVERYTHING).await?;
             applied.push(TRIGGERS.to_owned());
         }
         Ok(applied)

@@ -22,8 +22,9 @@ use crate::domain::TokenId;
 
 /// Time between two attempts. While the breaker is open, an attempt costs nothing.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
-/// Tombstones under way at once, over one connection.
-const CONCURRENCY: usize = 64;
+/// Tombstones under way at once: all of an ordinary user's tokens, so that ending them
+/// takes one round trip. Well below what the client admits, to leave room for look-ups.
+const CONCURRENCY: usize = 1024;
 
 /// The tombstones owed, and the task that writes them while there are any.
 #[derive(Debug, Default)]
@@ -69,6 +70,11 @@ impl Backlog {
     pub(super) fn owes(&self, id: TokenId) -> bool {
         self.count.load(Ordering::Acquire) > 0
             && self.lock().until.get(&id).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// How many are owed.
+    pub(super) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Takes over tombstones of this `life`, to be written by `until`.

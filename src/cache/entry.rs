@@ -1,11 +1,12 @@
 //! The bytes of a cached fact.
 //!
 //! ```text
-//! version (1) | digest (64) | body (postcard) | seal (16)
+//! version (1) | key id (4) | body (postcard) | MAC (16)
 //! ```
 //!
-//! The seal is the head of SHA-256 over all that stands before it. It finds damage, not
-//! forgery; a keyed MAC takes its place when the cache is to be an untrusted one.
+//! The MAC (`mac`) is over version, key id, the token's digest and the body. The digest
+//! is not stored: whoever looks a token up knows it, and an entry that stands under the
+//! key of another token does not verify.
 //!
 //! The first byte of a value tells what it is: [`TOMBSTONE`], or the version of a fact.
 //! Whatever does not read as a fact of the token that was asked for is a miss: entries of
@@ -18,8 +19,8 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use super::mac::{KEY_ID_BYTES, MAC_BYTES, MacKeys};
 use crate::domain::{Digest, Found, Label, Position, Reading, Source, Timestamp, TokenRecord, User, UserId};
 
 /// The longest value that is written, or read: 16 KiB.
@@ -27,9 +28,8 @@ pub(super) const MAX_BYTES: usize = 16 * 1024;
 /// The value that a revocation leaves, and that a fill never replaces.
 pub(super) const TOMBSTONE: u8 = 0;
 
-const VERSION: u8 = 1;
-const DIGEST_BYTES: usize = 64;
-const SEAL_BYTES: usize = 16;
+const VERSION: u8 = 2;
+const HEAD_BYTES: usize = 1 + KEY_ID_BYTES;
 /// How far another replica's clock may be ahead of ours before its facts are not used.
 const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(5);
 
@@ -45,27 +45,36 @@ pub(super) struct Fact {
 }
 
 /// Why a value is not a fact of the token that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub(super) enum NoFact {
     #[error("absent")]
     Absent,
     #[error("a tombstone")]
     Tombstone,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// Why a value that stands where a fact should is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("of another Redis type")]
+    Type,
     #[error("oversized")]
     Oversized,
     #[error("of another version")]
     Version,
     #[error("cut short")]
     Short,
-    #[error("of another token")]
-    Digest,
-    #[error("damaged")]
-    Seal,
+    #[error("written with an unknown key")]
+    Key,
+    #[error("forged, altered, or of another token")]
+    Mac,
     #[error("not readable")]
     Body,
 }
 
-/// The body: a record without what the header holds (the digest) and without what every
+/// The body: a record without what the MAC binds (the digest) and without what every
 /// cached fact has in common (not revoked, the user active).
 #[derive(Serialize, Deserialize)]
 struct Body<'a> {
@@ -113,38 +122,26 @@ impl Fact {
         Reading { found: Found::Token(Arc::clone(&self.record)), position: self.position, source, age: self.age(now) }
     }
 
-    /// Its bytes; `None` when they are more than [`MAX_BYTES`].
-    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+    /// Its bytes, written with the current key; `None` when they are more than [`MAX_BYTES`].
+    pub(super) fn encode(&self, keys: &MacKeys) -> Option<Vec<u8>> {
+        let key = keys.current();
         let mut bytes = Vec::with_capacity(512);
         bytes.push(VERSION);
-        bytes.extend_from_slice(self.record.digest.as_bytes());
+        bytes.extend_from_slice(&key.id());
         let mut bytes = postcard::to_extend(&Body::of(self), bytes).ok()?;
-        let seal = seal(&bytes);
-        bytes.extend_from_slice(&seal);
+        let (head, body) = bytes.split_at(HEAD_BYTES);
+        let mac = key.mac([head, self.record.digest.as_bytes(), body]);
+        bytes.extend_from_slice(&mac);
         (bytes.len() <= MAX_BYTES).then_some(bytes)
     }
 
     /// Reads a value that was found under the key of `digest`.
-    pub(super) fn decode(value: &[u8], digest: Digest) -> Result<Self, NoFact> {
+    pub(super) fn decode(value: &[u8], digest: Digest, keys: &MacKeys) -> Result<Self, NoFact> {
         match value {
-            [] => return Err(NoFact::Absent),
-            [TOMBSTONE, ..] => return Err(NoFact::Tombstone),
-            [VERSION, ..] => {}
-            [..] => return Err(NoFact::Version),
+            [] => Err(NoFact::Absent),
+            [TOMBSTONE, ..] => Err(NoFact::Tombstone),
+            _ => Ok(Body::authentic(value, digest, keys)?.into_fact(digest)?),
         }
-        if value.len() > MAX_BYTES {
-            return Err(NoFact::Oversized);
-        }
-        let (sealed, found) = value.split_last_chunk::<SEAL_BYTES>().ok_or(NoFact::Short)?;
-        let [_, content @ ..] = sealed else { return Err(NoFact::Short) };
-        let (owner, body) = content.split_first_chunk::<DIGEST_BYTES>().ok_or(NoFact::Short)?;
-        if Digest::from_bytes(*owner) != digest {
-            return Err(NoFact::Digest);
-        }
-        if seal(sealed) != *found {
-            return Err(NoFact::Seal);
-        }
-        Body::read(body)?.into_fact(digest)
     }
 
     fn age(&self, now: Timestamp) -> Duration {
@@ -152,9 +149,21 @@ impl Fact {
     }
 }
 
-fn seal(bytes: &[u8]) -> [u8; SEAL_BYTES] {
-    let whole: [u8; 32] = Sha256::digest(bytes).into();
-    *whole.first_chunk().expect("SHA-256 is longer than the seal")
+// === impl Refusal ===
+
+impl Refusal {
+    /// One word, for a metric.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Type => "type",
+            Self::Oversized => "oversized",
+            Self::Version => "version",
+            Self::Short => "short",
+            Self::Key => "key",
+            Self::Mac => "mac",
+            Self::Body => "body",
+        }
+    }
 }
 
 // === impl Body ===
@@ -178,15 +187,33 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn read(bytes: &'a [u8]) -> Result<Self, NoFact> {
+    /// The body of a value whose MAC is right.
+    fn authentic(value: &'a [u8], digest: Digest, keys: &MacKeys) -> Result<Self, Refusal> {
+        if value.len() > MAX_BYTES {
+            return Err(Refusal::Oversized);
+        }
+        if value.first() != Some(&VERSION) {
+            return Err(Refusal::Version);
+        }
+        let (covered, mac) = value.split_last_chunk::<MAC_BYTES>().ok_or(Refusal::Short)?;
+        let (head, body) = covered.split_at_checked(HEAD_BYTES).ok_or(Refusal::Short)?;
+        let id = *head.last_chunk::<KEY_ID_BYTES>().ok_or(Refusal::Short)?;
+        let key = keys.named(id).ok_or(Refusal::Key)?;
+        if !key.verifies([head, digest.as_bytes(), body], mac) {
+            return Err(Refusal::Mac);
+        }
+        Self::read(body)
+    }
+
+    fn read(bytes: &'a [u8]) -> Result<Self, Refusal> {
         match postcard::take_from_bytes(bytes) {
             Ok((body, [])) => Ok(body),
-            Ok(_) | Err(_) => Err(NoFact::Body),
+            Ok(_) | Err(_) => Err(Refusal::Body),
         }
     }
 
-    fn into_fact(self, digest: Digest) -> Result<Fact, NoFact> {
-        let id: UserId = self.user.parse().map_err(|_| NoFact::Body)?;
+    fn into_fact(self, digest: Digest) -> Result<Fact, Refusal> {
+        let id: UserId = self.user.parse().map_err(|_| Refusal::Body)?;
         let record = TokenRecord {
             digest,
             user: User { id, active: true, attributes: self.attributes.into_owned() },
@@ -206,116 +233,9 @@ impl<'a> Body<'a> {
     }
 }
 
-fn time(micros: i64) -> Result<Timestamp, NoFact> {
-    DateTime::from_timestamp_micros(micros).ok_or(NoFact::Body)
+fn time(micros: i64) -> Result<Timestamp, Refusal> {
+    DateTime::from_timestamp_micros(micros).ok_or(Refusal::Body)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::tests::fixture::{digest, noon, record};
-
-    fn fact(name: &str) -> Fact {
-        let mut record = record(name);
-        record.expiry = Some(noon() + TimeDelta::hours(1));
-        record.last_used = Some(noon() - TimeDelta::minutes(1));
-        record.user.attributes.insert("email".to_owned(), "\u{fc}ser@example.com".to_owned());
-        record.label.scopes = vec!["read".to_owned(), "write".to_owned()];
-        record.label.metadata.insert("team".to_owned(), "payments".to_owned());
-        let position = Position { epoch: u128::MAX - 7, seq: 42 };
-        Fact { position, read_at: noon(), record: Arc::new(record) }
-    }
-
-    #[test]
-    fn a_fact_survives_the_round_trip() {
-        let whole = fact("a");
-        assert_eq!(Fact::decode(&whole.encode().expect("small"), digest("a")), Ok(whole));
-        let bare = Fact { record: Arc::new(record("b")), ..fact("b") };
-        assert_eq!(Fact::decode(&bare.encode().expect("small"), digest("b")), Ok(bare));
-    }
-
-    #[test]
-    fn every_truncation_and_extension_is_a_miss() {
-        let mut bytes = fact("a").encode().expect("small");
-        for length in 0..bytes.len() {
-            assert!(Fact::decode(&bytes[..length], digest("a")).is_err(), "cut to {length} bytes");
-        }
-        bytes.push(0);
-        assert!(Fact::decode(&bytes, digest("a")).is_err(), "one byte too many");
-    }
-
-    #[test]
-    fn every_flipped_bit_is_a_miss() {
-        let bytes = fact("a").encode().expect("small");
-        for place in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut damaged = bytes.clone();
-                damaged[place] ^= 1 << bit;
-                assert!(Fact::decode(&damaged, digest("a")).is_err(), "bit {bit} of byte {place}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_body_that_is_sealed_but_damaged_never_panics() {
-        let bytes = fact("a").encode().expect("small");
-        let end = bytes.len() - SEAL_BYTES;
-        for place in 1 + DIGEST_BYTES..end {
-            for value in [0x00, 0x7f, 0x80, 0xff] {
-                let mut damaged = bytes[..end].to_vec();
-                damaged[place] = value;
-                let seal = seal(&damaged);
-                damaged.extend_from_slice(&seal);
-                if let Ok(fact) = Fact::decode(&damaged, digest("a")) {
-                    assert_eq!(fact.record.digest, digest("a"));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_fact_of_this_token_is_named() {
-        let bytes = fact("a").encode().expect("small");
-        assert_eq!(Fact::decode(&bytes, digest("b")), Err(NoFact::Digest));
-        assert_eq!(Fact::decode(b"", digest("a")), Err(NoFact::Absent));
-        assert_eq!(Fact::decode(&[TOMBSTONE], digest("a")), Err(NoFact::Tombstone));
-        assert_eq!(Fact::decode(&[VERSION], digest("a")), Err(NoFact::Short));
-        assert_eq!(Fact::decode(br#"{"digest":"ad29"}"#, digest("a")), Err(NoFact::Version));
-        let huge = [&bytes[..], &[0; MAX_BYTES]].concat();
-        assert_eq!(Fact::decode(&huge, digest("a")), Err(NoFact::Oversized));
-    }
-
-    #[test]
-    fn a_record_over_the_bound_is_not_written() {
-        let sized = |bytes: usize| {
-            let mut record = record("a");
-            record.label.display_name = "x".repeat(bytes);
-            Fact { record: Arc::new(record), ..fact("a") }.encode()
-        };
-        assert!(sized(MAX_BYTES).is_none());
-        let fits = sized(MAX_BYTES - 512).expect("fits");
-        assert!(fits.len() <= MAX_BYTES);
-        assert!(Fact::decode(&fits, digest("a")).is_ok());
-    }
-
-    #[test]
-    fn a_fact_is_answered_from_until_its_age_or_its_token_ends_it() {
-        let (fact, ttl) = (fact("a"), Duration::from_mins(1));
-        let life = |fact: &Fact, seconds| fact.life(noon() + TimeDelta::seconds(seconds), ttl);
-        assert_eq!(life(&fact, 0), Some(ttl));
-        assert_eq!(life(&fact, 59), Some(Duration::from_secs(1)));
-        assert_eq!(life(&fact, 60), None, "too old");
-        assert_eq!(life(&fact, -5), Some(ttl), "a clock a little behind");
-        assert_eq!(life(&fact, -6), None, "read in the future");
-
-        let mut short = record("a");
-        short.expiry = Some(noon() + TimeDelta::seconds(10));
-        let short = Fact { record: Arc::new(short), ..fact.clone() };
-        assert_eq!(life(&short, 0), Some(Duration::from_secs(10)));
-        assert_eq!(life(&short, 11), None, "expired meanwhile");
-
-        let mut disabled = record("a");
-        disabled.user.active = false;
-        assert_eq!(life(&Fact { record: Arc::new(disabled), ..fact }, 0), None, "user disabled");
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
-//! The in-process backend: for a single replica, where a revocation and the facts that it
-//! outdates are in the same memory.
+//! The in-process cache: alone, or in front of Redis.
+//!
+//! No tombstone of another replica reaches it. What it holds is believed only as far as
+//! the journal goes, which is why it needs strict terms or `revoke_ack = lease`.
 
 use std::{
     sync::Arc,
@@ -71,9 +73,9 @@ impl MemoryCache {
     }
 
     /// Keeps a fact for `life`, unless a tombstone stands in its place.
-    pub(super) fn put(&self, fact: Fact, life: Duration) {
+    pub(super) fn put(&self, fact: Arc<Fact>, life: Duration) {
         let id = fact.record.digest.token_id();
-        let slot = Slot { life, holds: Holds::Fact(Arc::new(fact)) };
+        let slot = Slot { life, holds: Holds::Fact(fact) };
         self.slots.entry(id).and_compute_with(|entry| match entry.map(|entry| entry.into_value().holds) {
             Some(Holds::Tombstone) => Op::Nop,
             Some(Holds::Fact(_)) | None => Op::Put(slot),
@@ -114,8 +116,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_mins(1);
 
-    fn fact(name: &str) -> Fact {
-        Fact { position: NOWHERE, read_at: noon(), record: Arc::new(record(name)) }
+    fn fact(name: &str) -> Arc<Fact> {
+        Arc::new(Fact { position: NOWHERE, read_at: noon(), record: Arc::new(record(name)) })
     }
 
     fn cache(entries: u32) -> MemoryCache {
@@ -126,7 +128,7 @@ mod tests {
     fn a_fact_is_found_by_its_whole_digest() {
         let cache = cache(100);
         cache.put(fact("a"), LONG);
-        assert_eq!(cache.get(digest("a")).as_deref(), Some(&fact("a")));
+        assert_eq!(cache.get(digest("a")), Some(fact("a")));
         let mut neighbour = *digest("a").as_bytes();
         neighbour[63] ^= 1;
         assert!(cache.get(Digest::from_bytes(neighbour)).is_none(), "the same token_id is not enough");

@@ -28,6 +28,7 @@ use tokio::{
 mod client;
 mod error;
 mod link;
+mod script;
 #[cfg(test)]
 mod tests;
 
@@ -36,28 +37,24 @@ pub use self::{
     error::{CacheError, Code},
 };
 use self::{
-    client::{Blueprint, MAX_IN_FLIGHT},
+    client::{Blueprint, MAX_IN_FLIGHT, patient},
     link::Link,
+    script::{DROP, PUT, Script},
 };
 use super::{
     breaker::Breaker,
-    entry::{Fact, MAX_BYTES, NoFact, TOMBSTONE},
+    entry::{Fact, MAX_BYTES, NoFact, Refusal, TOMBSTONE},
     key::Keys,
+    mac::MacKeys,
 };
 use crate::{
     config,
     domain::{Digest, TokenId},
+    mutant::{self, Mutant},
 };
 
 /// Added to the deadline of a read: fred's own deadline comes first, and this one only if that should fail.
 const READ_SLACK: Duration = Duration::from_millis(10);
-
-/// Stores a fact unless a tombstone stands there. `pcall`: whatever else stands there,
-/// a value of another type above all, is replaced.
-const PUT: &str = r"if redis.pcall('GETRANGE', KEYS[1], 0, 0) == '\0' then return 0 end
-return redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";
-/// SHA-1 of [`PUT`]; a test compares it with what Redis computes.
-const PUT_SHA: &str = "4513be8590d80346069556207b40939746c0c757";
 
 /// A Redis that replicas share. A clone is the same client.
 #[derive(Clone, Debug)]
@@ -81,6 +78,7 @@ struct Inner {
     turn: AtomicUsize,
     in_flight: Semaphore,
     keys: Keys,
+    mac_keys: MacKeys,
     breaker: Arc<Breaker>,
     deadline: Duration,
     demoted: Arc<Notify>,
@@ -96,7 +94,7 @@ impl SharedCache {
     ///
     /// # Errors
     /// [`StartError`] when `redis.url` is not a Redis URL.
-    pub fn start(config: &config::Redis, breaker: &config::Breaker) -> Result<Self, StartError> {
+    pub fn start(config: &config::Redis, breaker: &config::Breaker, mac_keys: MacKeys) -> Result<Self, StartError> {
         let blueprint = Blueprint::new(config)?;
         let links: Vec<_> = (0..config.connections.max(1)).map(|_| Arc::new(Link::new(blueprint.clone()))).collect();
         let (breaker, demoted) = (Arc::new(Breaker::new(breaker)), Arc::new(Notify::new()));
@@ -109,6 +107,7 @@ impl SharedCache {
             turn: AtomicUsize::new(0),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             keys: Keys::new(&config.key_prefix),
+            mac_keys,
             breaker,
             deadline: config.command_timeout,
             demoted,
@@ -141,21 +140,27 @@ impl SharedCache {
     /// Reads the fact of a token, at most [`MAX_BYTES`] of it and one more to tell that there are more.
     pub(super) async fn get(&self, digest: Digest) -> Result<Result<Fact, NoFact>, CacheError> {
         let key = || self.inner.keys.of(digest.token_id());
-        let value: Value = self.read(async |redis| redis.getrange(key(), 0, MAX_BYTES).await).await?;
-        Ok(Fact::decode(value.as_bytes().unwrap_or_default(), digest))
+        match self.read(async |redis| redis.getrange::<Value, _>(key(), 0, MAX_BYTES).await).await {
+            Ok(value) => Ok(Fact::decode(value.as_bytes().unwrap_or_default(), digest, &self.inner.mac_keys)),
+            Err(error) if error.is("WRONGTYPE") => Ok(Err(Refusal::Type.into())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The bytes of a fact, as [`Self::put`] takes them; `None` when it is too large to be stored.
+    pub(super) fn encode(&self, fact: &Fact) -> Option<Vec<u8>> {
+        fact.encode(&self.inner.mac_keys)
     }
 
     /// Stores an entry for `life`, unless a tombstone stands there.
     pub(super) async fn put(&self, id: TokenId, entry: Vec<u8>, life: Duration) -> Result<Put, CacheError> {
-        let (key, arguments) = (self.inner.keys.of(id), vec![Value::Bytes(entry.into()), millis(life).into()]);
-        let (same_key, same_arguments) = (key.clone(), arguments.clone());
-        let known = self.write(async |redis| redis.evalsha(PUT_SHA, same_key, same_arguments).await).await;
-        let answer: Value = match known {
-            Err(error) if error.is("NOSCRIPT") => {
-                self.write(async |redis| redis.eval(PUT, key, arguments).await).await?
-            }
-            known => known?,
-        };
+        let arguments = vec![Value::Bytes(entry.into()), millis(life).into()];
+        if mutant::is(Mutant::PutGuard) {
+            let key = self.inner.keys.of(id);
+            self.write(async |redis| redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await).await?;
+            return Ok(Put::Stored);
+        }
+        let answer = self.evaluate(PUT, id, arguments).await?;
         Ok(if answer.is_integer() { Put::Tombstoned } else { Put::Stored })
     }
 
@@ -164,14 +169,30 @@ impl SharedCache {
     /// Where Redis refuses the write, the entry is at least deleted if it lets us: that
     /// takes no memory. The error stays, since a delete keeps no fill out.
     pub(super) async fn bury(&self, id: TokenId, life: Duration) -> Result<(), CacheError> {
-        let key = || self.inner.keys.of(id);
         let (tombstone, expire) = (Value::Bytes(vec![TOMBSTONE].into()), Some(Expiration::PX(millis(life))));
-        let set = async |redis: Redis| redis.set::<(), _, _>(key(), tombstone, expire, None, false).await;
+        let key = self.inner.keys.of(id);
+        let set = async |redis: Redis| patient(&redis).set::<(), _, _>(key, tombstone, expire, None, false).await;
         let buried = self.write(set).await;
         if matches!(buried, Err(CacheError::Refused(_))) {
-            let _best_effort = self.write(async |redis| redis.del::<Value, _>(key()).await).await;
+            let _best_effort = self.drop_fact(id).await;
         }
         buried
+    }
+
+    /// Deletes an entry, unless a tombstone stands there.
+    pub(super) async fn drop_fact(&self, id: TokenId) -> Result<(), CacheError> {
+        self.evaluate(DROP, id, Vec::new()).await.map(drop)
+    }
+
+    /// Runs a script on a token's key, by its hash where Redis has it.
+    async fn evaluate(&self, script: Script, id: TokenId, arguments: Vec<Value>) -> Result<Value, CacheError> {
+        let (key, again) = (self.inner.keys.of(id), arguments.clone());
+        match self.write(async |redis| redis.evalsha(script.sha, key.clone(), again).await).await {
+            Err(error) if error.is("NOSCRIPT") => {
+                self.write(async |redis| redis.eval(script.text, key, arguments).await).await
+            }
+            known => known,
+        }
     }
 
     /// Runs a command that changes nothing, so that giving up on it early loses nothing.

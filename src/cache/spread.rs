@@ -2,27 +2,38 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::{Ack, Backend, Cached, Inner, SharedCache, backlog::bury_all};
+use super::{Ack, Cached, Inner, backlog::bury_all};
 use crate::{
     domain::{
-        Clock, Digests, Ending, Error, Freshness, Inserted, NewToken, Propagation, Reading, Revocation, Target,
-        TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Clock, Digests, Ending, Error, Freshness, Inserted, NewToken, Position, Propagation, Reading, Revocation,
+        Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
     journal::Terms,
+    mutant::{self, Mutant},
 };
 
-/// How much longer a tombstone lives than any entry that a fill could leave: the time
-/// that the slowest database read and the write after it can take.
+/// How much longer a tombstone lives than any replica can take a fact from before it for
+/// current. A fill that comes later still leaves a fact that every view outdates.
 const TOMBSTONE_SLACK: Duration = Duration::from_secs(10);
+/// How long a call waits for the view to come to its revision before it asks the primary. Several
+/// polls fit in; a revision that was never given costs no more.
+const REVISION_WAIT: Duration = Duration::from_millis(250);
 
 // === impl Cached ===
 
 impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
     async fn find(&self, digests: impl Into<Digests> + Send, freshness: Freshness) -> Result<Reading, Error> {
         self.inner.find(digests.into(), freshness).await
+    }
+
+    async fn reflects(&self, position: Position) -> bool {
+        let Some(proof) = &self.inner.proof else { return false };
+        let covered = timeout(REVISION_WAIT, proof.journal.revision_covered(position)).await;
+        covered.is_ok_and(|covered| covered.is_ok())
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
@@ -38,7 +49,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 
     async fn revoke(&self, target: Target, ending: Ending) -> Result<Revocation, Error> {
         let inner = self.inner.clone();
-        to_its_end(async move {
+        to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.revoke(target, ending).await?;
             Ok(inner.spread(revocation, target.token_ids()).await)
         })
@@ -47,7 +58,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 
     async fn revoke_all(&self, user: UserId, except: Option<Target>, ending: Ending) -> Result<Revocation, Error> {
         let inner = self.inner.clone();
-        to_its_end(async move {
+        to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.revoke_all(user, except, ending).await?;
             Ok(inner.spread(revocation, vec![]).await)
         })
@@ -68,7 +79,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 
     async fn upsert_user(&self, change: UserChange) -> Result<(User, Revocation), Error> {
         let inner = self.inner.clone();
-        to_its_end(async move {
+        to_its_end(&self.inner.changes, async move {
             let (user, revocation) = inner.store.upsert_user(change).await?;
             Ok((user, inner.spread(revocation, vec![]).await))
         })
@@ -77,7 +88,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 
     async fn delete_user(&self, user: UserId, ending: Ending) -> Result<Revocation, Error> {
         let inner = self.inner.clone();
-        to_its_end(async move {
+        to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.delete_user(user, ending).await?;
             Ok(inner.spread(revocation, vec![]).await)
         })
@@ -86,11 +97,12 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
 }
 
 /// Runs a change in a task of its own: a handler is dropped at its deadline, and a change
-/// that is committed but not spread would be the worst of both.
-async fn to_its_end<T: Send + 'static>(
+/// that is committed but not spread would be the worst of both. A drain waits for `changes`.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    changes: &TaskTracker,
     change: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let ended = tokio::spawn(change.in_current_span()).await;
+    let ended = changes.spawn(change.in_current_span()).await;
     ended.unwrap_or_else(|abandoned| Err(Error::Unavailable(Box::new(abandoned))))
 }
 
@@ -116,39 +128,41 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 
     async fn tell(&self, ids: Vec<TokenId>) -> Propagation {
         let committed = Instant::now();
-        self.forget(&ids);
-        match &self.backend {
-            Backend::Off => Propagation::Complete,
-            Backend::Memory(memory) => {
-                for id in &ids {
-                    memory.bury(*id, self.tombstone_life());
-                }
-                Propagation::Complete
-            }
-            Backend::Redis(shared) => self.tell_shared(shared, ids, committed).await,
-        }
-    }
-
-    async fn tell_shared(&self, shared: &SharedCache, ids: Vec<TokenId>, committed: Instant) -> Propagation {
-        let owed = bury_all(shared, ids, self.tombstone_life()).await;
-        let told = owed.is_empty();
-        self.backlog.owe(shared, owed, self.tombstone_life(), committed + self.entry_ttl);
+        let told = self.bury(ids, committed).await || mutant::is(Mutant::Barrier);
         match &self.proof {
-            Some(proof) if told && proof.ack == Ack::Cache => Propagation::Complete,
-            Some(proof) => {
-                // Every lease that a view from before the commit could have is over then.
+            Some(proof) if !told || proof.ack == Ack::Lease => {
+                // Every lease that a view from before the commit could have is over then. With
+                // `lease`, that Redis was told counts for nothing: it may lose what it took.
                 sleep_until(committed + proof.terms.max_staleness).await;
-                if told { Propagation::Complete } else { proof.terms.untold(committed) }
+                proof.terms.untold(committed)
             }
-            None if told => Propagation::Complete,
-            None => pending_until(committed + self.entry_ttl),
+            None if !told => pending_until(committed + self.reach()),
+            Some(_) | None => Propagation::Complete,
         }
     }
 
-    /// No fact that a tombstone must keep out may outlive it.
-    fn tombstone_life(&self) -> Duration {
-        let bound = self.proof.as_ref().map(|proof| proof.terms.max_staleness + proof.terms.outage_grace);
-        self.entry_ttl.max(bound.unwrap_or_default()) + TOMBSTONE_SLACK
+    /// Replaces the facts of these tokens with tombstones; whether all of them were taken.
+    /// What was not is tried again in the background.
+    pub(super) async fn bury(&self, ids: Vec<TokenId>, committed: Instant) -> bool {
+        self.forget(&ids);
+        let life = self.reach() + TOMBSTONE_SLACK;
+        if let Some(near) = &self.tiers.near {
+            for id in &ids {
+                near.bury(*id, life);
+            }
+        }
+        let Some(shared) = &self.tiers.shared else { return true };
+        let owed = bury_all(shared, ids, life).await;
+        let told = owed.is_empty();
+        self.counters.tombstones_owed.inc_by(owed.len() as u64);
+        self.backlog.owe(shared, owed, life, committed + self.reach());
+        told
+    }
+
+    /// How long after a commit a fact from before it can be taken for current, wherever:
+    /// that is how old a view may be, however long entries live.
+    fn reach(&self) -> Duration {
+        self.proof.as_ref().map_or(self.entry_ttl, |proof| proof.terms.max_staleness + proof.terms.outage_grace)
     }
 }
 
@@ -157,7 +171,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 impl Terms {
     /// How far a change has come of which Redis could not be told, once leases have lapsed:
     /// a replica that is cut from the database may go on for the grace.
-    fn untold(self, committed: Instant) -> Propagation {
+    pub(super) fn untold(self, committed: Instant) -> Propagation {
         match self.outage_grace {
             Duration::ZERO => Propagation::Complete,
             grace => pending_until(committed + self.max_staleness + grace),
@@ -165,7 +179,7 @@ impl Terms {
     }
 }
 
-fn pending_until(end: Instant) -> Propagation {
+pub(super) fn pending_until(end: Instant) -> Propagation {
     Propagation::Pending { max_staleness: end.saturating_duration_since(Instant::now()) }
 }
 

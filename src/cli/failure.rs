@@ -34,7 +34,9 @@ pub(super) enum Ending {
 pub(super) enum Failure {
     #[error("{0}")]
     Usage(String),
-    #[error("cannot read the token from standard input")]
+    #[error("nothing was done")]
+    Declined,
+    #[error("cannot read from standard input")]
     Input(#[source] io::Error),
     #[error("cannot connect to {address}")]
     Unreachable {
@@ -61,7 +63,7 @@ pub(super) fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) | Failure::Input(_) => USAGE,
         Failure::Unreachable { .. } | Failure::Rpc(_) | Failure::Timeout => RPC,
-        Failure::Config(_) | Failure::App(_) | Failure::Output(_) | Failure::Runtime(_) => LOCAL,
+        Failure::Declined | Failure::Config(_) | Failure::App(_) | Failure::Output(_) | Failure::Runtime(_) => LOCAL,
     }
 }
 

@@ -42,7 +42,8 @@ pub(super) fn code(failure: &Failure) -> u8 {
         | Failure::Config(_)
         | Failure::App(_)
         | Failure::Output(_)
-        | Failure::Runtime(_) => BAD_ARGUMENTS,
+        | Failure::Runtime(_)
+        | Failure::Declined => BAD_ARGUMENTS,
     }
 }
 

@@ -10,9 +10,9 @@ use tonic::{
 
 use super::Failure;
 use crate::proto::{
-    health::health_client::HealthClient, status_service_client::StatusServiceClient,
-    token_admin_service_client::TokenAdminServiceClient, token_service_client::TokenServiceClient,
-    user_service_client::UserServiceClient,
+    cache_service_client::CacheServiceClient, health::health_client::HealthClient,
+    status_service_client::StatusServiceClient, token_admin_service_client::TokenAdminServiceClient,
+    token_service_client::TokenServiceClient, user_service_client::UserServiceClient,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -86,6 +86,10 @@ impl Remote {
 
     pub(super) fn users(&self) -> UserServiceClient<Channel> {
         UserServiceClient::new(self.channel.clone())
+    }
+
+    pub(super) fn cache(&self) -> CacheServiceClient<Channel> {
+        CacheServiceClient::new(self.channel.clone())
     }
 
     pub(super) fn status(&self) -> StatusServiceClient<Channel> {

@@ -1,5 +1,7 @@
 //! `tokenward status`.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::{
@@ -37,7 +39,47 @@ fn human(status: &pb::GetStatusResponse) -> Block {
         .with("database", &status.database_kind)
         .with("cache", &status.cache_kind);
     let block = status.components.iter().fold(block, |block, part| block.with("component", component(part)));
-    block.with("circuit breaker", status.circuit_breaker.as_ref().map(breaker).unwrap_or_default())
+    let block = block.with("circuit breaker", status.circuit_breaker.as_ref().map(breaker).unwrap_or_default());
+    match &status.coherence {
+        Some(known) => coherence(block, known),
+        None => block,
+    }
+}
+
+/// What cached answers may be relied on for.
+fn coherence(block: Block, coherence: &pb::Coherence) -> Block {
+    let counted = [
+        (coherence.facts_refuted, "facts refuted"),
+        (coherence.entries_refused, "entries refused"),
+        (coherence.reproofs, "proved again"),
+        (coherence.violations, "violations"),
+        (coherence.tombstones_owed, "tombstones owed"),
+    ];
+    block
+        .with("revision", &coherence.revision)
+        .with("journal", journal(coherence))
+        .with("lease", lease(coherence))
+        .with("counted", counted.map(|(count, what)| format!("{count} {what}")).join(", "))
+}
+
+fn journal(coherence: &pb::Coherence) -> String {
+    let read = coherence.lag.map_or("not read yet".to_owned(), |lag| format!("read {} ago", time(lag)));
+    read + &because(&coherence.failure)
+}
+
+fn lease(coherence: &pb::Coherence) -> String {
+    if coherence.strict {
+        return "strict: each cached answer waits for the journal".to_owned();
+    }
+    let left = coherence.lease_remaining.map_or("none".to_owned(), |left| format!("{} left", time(left)));
+    let [lease, grace] = [coherence.max_staleness, coherence.outage_grace].map(|bound| time(bound.unwrap_or_default()));
+    format!("{left} of {lease}, then {grace} of grace")
+}
+
+/// To the millisecond.
+fn time(time: prost_types::Duration) -> String {
+    let time = Duration::try_from(time).unwrap_or_default();
+    humantime::format_duration(Duration::new(time.as_secs(), time.subsec_millis() * 1_000_000)).to_string()
 }
 
 fn component(part: &pb::Component) -> String {
@@ -61,4 +103,27 @@ fn since(time: Option<&prost_types::Timestamp>) -> String {
 
 fn because(cause: &str) -> String {
     if cause.is_empty() { String::new() } else { format!(" ({cause})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lapsed_lease_is_told_with_its_bounds_and_the_reason() {
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 1_999_999 });
+        let known = pb::Coherence {
+            revision: "0-7".to_owned(),
+            lag: seconds(2),
+            max_staleness: seconds(1),
+            outage_grace: seconds(30),
+            failure: "gone".to_owned(),
+            tombstones_owed: 3,
+            ..pb::Coherence::default()
+        };
+        let text = coherence(Block::default(), &known).to_string();
+        for line in ["read 2s 1ms ago (gone)", "none of 1s 1ms, then 30s 1ms of grace", "3 tombstones owed"] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
 }

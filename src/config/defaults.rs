@@ -61,7 +61,12 @@ impl Default for Cache {
     fn default() -> Self {
         Self {
             backend: CacheBackend::Auto,
-            entry_ttl: Duration::from_mins(1),
+            near: false,
+            mac_key: SecretText::default(),
+            mac_key_file: None,
+            mac_key_previous: SecretText::default(),
+            mac_key_previous_file: None,
+            entry_ttl: Duration::from_mins(15),
             memory_entries: 100_000,
             negative_ttl: Duration::from_secs(2),
             negative_entries: 100_000,
@@ -75,7 +80,9 @@ impl Default for Coherence {
             max_staleness: Duration::from_secs(1),
             outage_grace: Duration::from_secs(30),
             poll_interval: Duration::from_millis(50),
+            listen: true,
             revoke_ack: RevokeAck::Cache,
+            reproof_ratio: 0.01,
         }
     }
 }

@@ -71,11 +71,13 @@ pub(super) fn sections() -> Vec<(String, String)> {
 }
 
 /// The secrets of a configuration, by key.
-pub(super) fn secrets(config: &Config) -> [(&'static str, &SecretText); 3] {
+pub(super) fn secrets(config: &Config) -> [(&'static str, &SecretText); 5] {
     [
         ("database.url", &config.database.url),
         ("redis.url", &config.redis.url),
         ("redis.password", &config.redis.password),
+        ("cache.mac_key", &config.cache.mac_key),
+        ("cache.mac_key_previous", &config.cache.mac_key_previous),
     ]
 }
 

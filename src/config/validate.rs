@@ -4,13 +4,11 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 
-use super::{
-    Breaker, Cache, CacheBackend, Coherence, Database, Fault, Health, Loaded, Log, Purpose, Redis, SchemaNames,
-    SecretText, Server, Tokens,
-};
+use super::{Breaker, Database, Fault, Health, Loaded, Log, Purpose, Redis, SchemaNames, SecretText, Server, Tokens};
 use crate::domain::TokenPrefix;
 
 mod adopted;
+mod cache;
 
 const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
 const REDIS_SCHEMES: [&str; 7] = [
@@ -22,10 +20,6 @@ const REDIS_SCHEMES: [&str; 7] = [
     "rediss-sentinel://",
     "redis+unix://",
 ];
-/// Without the coherence protocol, an entry may outlive a change by this much.
-const MAX_ENTRY_TTL: Duration = Duration::from_mins(1);
-/// An unknown token may have been issued since by another replica.
-const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(2);
 /// An authentication of the longest token with the most scopes must fit.
 const MIN_MESSAGE_BYTES: u32 = 64 * 1024;
 
@@ -48,7 +42,10 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.schema(&config.schema);
     judge.adopted(&config.schema, &config.database);
     judge.redis(&config.redis);
-    judge.cache(&config.cache, &config.redis);
+    judge.cache(config);
+    if purpose == Purpose::Serve {
+        judge.mac_keys(config);
+    }
     judge.coherence(&config.coherence);
     judge.breaker(&config.breaker);
     judge.tokens(&config.tokens);
@@ -123,31 +120,6 @@ impl Judge<'_> {
         self.more_than_none("redis.command_timeout", redis.command_timeout);
         self.more_than_none("redis.connect_timeout", redis.connect_timeout);
         self.at_least("redis.connections", redis.connections, 1);
-    }
-
-    fn cache(&mut self, cache: &Cache, redis: &Redis) {
-        if cache.backend == CacheBackend::Redis && redis.url.is_empty() {
-            self.refuse(
-                &["cache.backend", "redis.url"],
-                "is redis, and redis.url is not set",
-                "set redis.url (--redis-url), or cache.backend = \"memory\" for a single replica",
-            );
-        }
-        self.more_than_none("cache.entry_ttl", cache.entry_ttl);
-        self.at_most("cache.entry_ttl", cache.entry_ttl, MAX_ENTRY_TTL);
-        self.at_least("cache.memory_entries", cache.memory_entries, 1);
-        self.at_most("cache.negative_ttl", cache.negative_ttl, MAX_NEGATIVE_TTL);
-        self.at_least("cache.negative_entries", cache.negative_entries, 1);
-    }
-
-    fn coherence(&mut self, coherence: &Coherence) {
-        let (polls, bound) = (coherence.poll_interval, coherence.max_staleness);
-        self.more_than_none("coherence.poll_interval", polls);
-        if !bound.is_zero() && bound < 4 * polls {
-            let problem = format!("is shorter than four times coherence.poll_interval, {}", text(polls));
-            let remedy = "give 0s, or a time in which a late poll can be made good";
-            self.refuse(&["coherence.max_staleness", "coherence.poll_interval"], problem, remedy);
-        }
     }
 
     fn breaker(&mut self, breaker: &Breaker) {
@@ -304,11 +276,13 @@ mod tests {
             ("redis.connect_timeout = \"0s\"", "redis.connect_timeout = \"1ms\""),
             ("redis.connections = 0", "redis.connections = 1"),
             ("cache.backend = \"redis\"", "cache.backend = \"redis\"\nredis.url = \"redis://r\""),
-            ("cache.entry_ttl = \"60001ms\"", "cache.entry_ttl = \"60s\""),
+            ("cache.entry_ttl = \"86401s\"", "cache.entry_ttl = \"24h\""),
             ("cache.entry_ttl = \"0s\"", "cache.backend = \"memory\"\nredis.url = \"redis://r\""),
             ("cache.negative_ttl = \"2001ms\"", "cache.negative_ttl = \"0s\""),
             ("cache.memory_entries = 0", "cache.memory_entries = 1"),
             ("cache.negative_entries = 0", "cache.negative_entries = 1"),
+            ("coherence.reproof_ratio = 1.01", "coherence.reproof_ratio = 1"),
+            ("coherence.reproof_ratio = -0.1", "coherence.reproof_ratio = 0"),
             ("breaker.window = \"0s\"", "breaker.window = \"1s\""),
             ("breaker.failure_ratio = 0", "breaker.failure_ratio = 1"),
             ("breaker.failure_ratio = 1.01", "breaker.failure_ratio = 0.01"),

@@ -1,14 +1,19 @@
 //! Says whether a token is active. The hot path.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, slice, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 
 use super::{
     digest::Hashing,
     error::{Error, InactiveReason},
-    ports::{Clock, Found, Freshness, Source, TokenStore},
+    ports::{Clock, Found, Freshness, Position, Reading, Source, TokenStore},
     record::TokenRecord,
     token::Token,
 };
+
+/// Look-ups of one batch under way at once, so that a cold batch does not use up the database's bound.
+const BATCH_CONCURRENCY: usize = 16;
 
 /// Decides whether presented tokens are active.
 #[derive(Debug)]
@@ -27,7 +32,14 @@ pub struct Presented {
     pub required_scopes: Vec<String>,
     /// How fresh the answer must be.
     pub freshness: Freshness,
+    /// A place in the journal that the answer must reflect.
+    pub min_revision: Option<Position>,
 }
+
+/// Why an answer of the primary is not given.
+#[derive(Debug, thiserror::Error)]
+#[error("the primary database has not come to min_revision: it lost changes, or never gave it")]
+struct NotReached;
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -56,15 +68,64 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     ///
     /// # Cancel safety
     /// Dropping the future loses only the answer.
-    pub async fn authenticate(&self, presented: Presented) -> Result<Answer, Error> {
+    pub async fn authenticate(&self, mut presented: Presented) -> Result<Answer, Error> {
+        self.fence(slice::from_mut(&mut presented)).await;
+        self.decide(presented).await
+    }
+
+    /// Says it of several tokens, in their order, and waits for their revisions once.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`], when it cannot be said of one of them.
+    ///
+    /// # Cancel safety
+    /// As [`Self::authenticate`].
+    pub async fn authenticate_all(&self, mut batch: Vec<Presented>) -> Result<Vec<Answer>, Error> {
+        self.fence(&mut batch).await;
+        // One that cannot be answered fails the batch: it must not be called inactive.
+        stream::iter(batch).map(|presented| self.decide(presented)).buffered(BATCH_CONCURRENCY).try_collect().await
+    }
+
+    /// Waits until what is cached reflects the revisions asked for, and has the primary asked
+    /// where it does not.
+    async fn fence(&self, batch: &mut [Presented]) {
+        let asked: HashSet<Position> = batch.iter().filter_map(Presented::fence).collect();
+        let waits = asked.into_iter().map(async |place| self.store.reflects(place).await.then_some(place));
+        let reached: HashSet<Position> = join_all(waits).await.into_iter().flatten().collect();
+        for presented in batch {
+            if presented.fence().is_some_and(|place| !reached.contains(&place)) {
+                presented.freshness = Freshness::Primary;
+            }
+        }
+    }
+
+    async fn decide(&self, presented: Presented) -> Result<Answer, Error> {
         let Some(token) = presented.token else { return Ok(Answer::malformed()) };
         let reading = self.store.find(self.hashing.digests(&token), presented.freshness).await?;
+        if presented.min_revision.is_some_and(|asked| falls_short(&reading, asked)) {
+            return Err(Error::Unavailable(Box::new(NotReached)));
+        }
         let verdict = match reading.found {
             Found::Unknown => Err(InactiveReason::Unknown),
             Found::Revoked => Err(InactiveReason::Revoked),
             Found::Token(record) => record.admit(self.clock.now(), &presented.required_scopes).map(|()| record),
         };
         Ok(Answer { verdict, source: reading.source, age: reading.age })
+    }
+}
+
+/// A read of the database has to be from no earlier place. A cached fact may be: nothing up to
+/// that place has ended it.
+fn falls_short(reading: &Reading, asked: Position) -> bool {
+    reading.source == Source::Database && reading.position.precedes(asked)
+}
+
+// === impl Presented ===
+
+impl Presented {
+    /// The place that caches must have come to before they are asked.
+    fn fence(&self) -> Option<Position> {
+        self.token.as_ref().and(self.min_revision).filter(|_| self.freshness != Freshness::Primary)
     }
 }
 
@@ -75,3 +136,6 @@ impl Answer {
         Self { verdict: Err(InactiveReason::Malformed), source: Source::TokenFormat, age: Duration::ZERO }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,9 @@ pub enum Error {
     /// No such token or user.
     #[error("no such {0:?}")]
     NotFound(Subject),
+    /// The user is disabled, so a token would not be active.
+    #[error("the user is disabled")]
+    UserDisabled,
     /// The user has as many live tokens as allowed.
     #[error("the user has {limit} live tokens, as many as allowed")]
     LimitReached {

@@ -45,6 +45,24 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// When that could not be found out. That they are missing is an answer, not an error.
     fn intact(&self) -> impl Future<Output = Result<Triggers, Error>> + Send;
+
+    /// Stores and deletes a token in one transaction, so that nobody ever sees it, and gives
+    /// its id: a poll that begins after this call must show a record of it, or ends of tokens go
+    /// unrecorded. `None` where there is no user, and so no token to lose.
+    ///
+    /// # Errors
+    /// Any: nothing is known then.
+    fn canary(&self) -> impl Future<Output = Result<Option<TokenId>, Error>> + Send;
+
+    /// Writes a record of [`Ended::Everything`] and numbers it, so that every fact is proved again on every replica.
+    ///
+    /// # Errors
+    /// Any; it is tried again while it is needed. A second such record does no harm.
+    fn note_everything(&self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Waits until the journal may have changed since the last such wait; for ever where nothing
+    /// tells. A hint: it may come without a change, late, or not at all. For one caller at a time.
+    fn changed(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// What one statement found.

@@ -38,10 +38,20 @@ pub trait TokenStore: Send + Sync + 'static {
         freshness: Freshness,
     ) -> impl Future<Output = Result<Reading, Error>> + Send;
 
+    /// Waits, for a short and bounded time, until what [`Self::find`] answers at any freshness
+    /// reflects everything up to `position`. False when only [`Freshness::Primary`] can.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses only the answer.
+    fn reflects(&self, _position: Position) -> impl Future<Output = bool> + Send {
+        // A store without a cache answers from the primary.
+        std::future::ready(true)
+    }
+
     /// Stores a new token, or returns the one that the same `request_id` stored before.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for an unknown user, [`Error::LimitReached`],
+    /// [`Error::NotFound`] for an unknown user, [`Error::UserDisabled`], [`Error::LimitReached`],
     /// [`Error::RequestIdReused`], [`Error::Invalid`] for a `user_id` that the user table
     /// cannot hold, [`Error::Unavailable`].
     ///
@@ -109,6 +119,28 @@ pub trait TokenStore: Send + Sync + 'static {
     /// # Cancel safety
     /// As [`Self::revoke`].
     fn delete_user(&self, user: UserId, ending: Ending) -> impl Future<Output = Result<Revocation, Error>> + Send;
+}
+
+/// What makes every cached fact worthless at once. Implemented by the database, which keeps
+/// the epoch, and by `cache::Cached`, which waits until no cache believes an older one.
+pub trait Epochs: Send + Sync + 'static {
+    /// Ends the epoch: no fact that was read before the call is answered from once it has spread.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: it may or may not have ended; a retry is safe.
+    ///
+    /// # Cancel safety
+    /// Once polled, it runs to its end whether or not the future is dropped.
+    fn new_epoch(&self) -> impl Future<Output = Result<NewEpoch, Error>> + Send;
+}
+
+/// An epoch that has begun, and how far the news has spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewEpoch {
+    /// Where it begins.
+    pub position: Position,
+    /// How far it has spread.
+    pub propagation: Propagation,
 }
 
 /// How fresh an answer must be.
@@ -350,6 +382,14 @@ impl fmt::Debug for IdempotentRequest {
 }
 
 // === impl Position ===
+
+impl Position {
+    /// Whether the other place comes later in the same epoch.
+    #[must_use]
+    pub fn precedes(self, other: Self) -> bool {
+        self.epoch == other.epoch && self.seq < other.seq
+    }
+}
 
 impl fmt::Display for Position {
     /// The `revision` of the contract: opaque to clients.

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,10 +13,14 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Terms,
+    clock::DatabaseClock,
     lease::{Boottime, Lease, Tenure, Uptime},
     view::{Standing, View},
 };
-use crate::domain::{Digest, Error, Poll, Position, Timestamp, UserId};
+use crate::{
+    domain::{Digest, Error, Poll, Position, Timestamp, UserId},
+    mutant::{self, Mutant},
+};
 
 /// No poll has told the database's time.
 const NO_TIME: i64 = i64::MIN;
@@ -54,6 +58,9 @@ pub enum Lost {
     /// Changes go unrecorded.
     #[error("triggers of the journal are missing or disabled: {0}")]
     Untriggered(Arc<str>),
+    /// Changes go unrecorded, whatever the catalog says.
+    #[error("the triggers of the journal do not fire: a token was ended to try them and left no record")]
+    Unrecorded,
     /// The database lost committed changes without saying so by a new epoch.
     #[error("the journal went back from {known} to {found} within an epoch")]
     Rewound {
@@ -105,6 +112,8 @@ pub(super) struct Shared<U> {
     /// The greatest number of a poll that somebody waits for.
     wanted: AtomicU64,
     wake: Notify,
+    /// Whether the last canary that was judged was lost.
+    silent: AtomicBool,
 }
 
 // === impl Lost ===
@@ -115,7 +124,7 @@ impl Lost {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Failed(_) | Self::Late(_) => true,
-            Self::Replica | Self::Untriggered(_) | Self::Rewound { .. } | Self::Stopped => false,
+            Self::Replica | Self::Untriggered(_) | Self::Unrecorded | Self::Rewound { .. } | Self::Stopped => false,
         }
     }
 }
@@ -184,12 +193,20 @@ impl<U: Uptime> Handle<U> {
         waited.map(drop).map_err(|_| Lost::Stopped)
     }
 
-    /// The database's time, at most a poll's duration fast and never slow; `None` before
-    /// the first poll. For telling whether a token has expired.
+    /// The database's time to the microsecond; `None` before the first poll. For telling whether a token has expired.
+    ///
+    /// Fast or slow by at most what the quickest polls take to be answered, and by what the
+    /// database's clock leaves out: a microsecond, on SQLite a millisecond.
     #[must_use]
     pub fn database_now(&self) -> Option<Timestamp> {
         let offset = Some(self.shared.offset.load(Ordering::Acquire)).filter(|offset| *offset != NO_TIME)?;
-        DateTime::from_timestamp_micros(offset + micros(self.shared.uptime.elapsed()))
+        DateTime::from_timestamp_micros(offset + micros_up(self.shared.uptime.elapsed()))
+    }
+
+    /// A clock that shows [`Self::database_now`].
+    #[must_use]
+    pub fn clock(&self) -> DatabaseClock<U> {
+        DatabaseClock::new(self.clone())
     }
 
     /// How well the reader does now.
@@ -215,7 +232,7 @@ impl<U: Uptime> Handle<U> {
         if self.shared.terms.max_staleness.is_zero() {
             return self.covered().await.is_ok();
         }
-        if self.shared.tenure() == Tenure::Valid {
+        if self.shared.tenure() == Tenure::Valid || mutant::is(Mutant::Lease) {
             return true;
         }
         let failed = self.rounds.borrow().failure.is_some();
@@ -255,6 +272,7 @@ impl<U: Uptime> Shared<U> {
             begun: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
             wake: Notify::new(),
+            silent: AtomicBool::new(false),
         }
     }
 
@@ -281,11 +299,39 @@ impl<U: Uptime> Shared<U> {
 
     /// Publishes a poll that was not yet sent at `sent`: the view first, the lease last.
     pub(super) fn publish(&self, poll: Poll, sent: Duration) {
+        self.take_in(poll, sent);
+        self.lease.grant(sent, self.terms.max_staleness);
+    }
+
+    /// As [`Self::publish`], without a lease.
+    pub(super) fn take_in(&self, poll: Poll, sent: Duration) {
         let now = poll.now.timestamp_micros();
         self.view.apply(poll);
-        self.offset.store(now - micros(sent), Ordering::Release);
+        let (most, least) = (now - micros(sent), now - micros(self.uptime.elapsed()));
+        // As it was, where that can be right: tokens are listed in the order of their issue, and a time
+        // that jumps back by what one poll took longer than another would put them out of it.
+        let offset = match self.offset.load(Ordering::Acquire) {
+            NO_TIME => most,
+            known => known.clamp(least.min(most), most),
+        };
+        self.offset.store(offset, Ordering::Release);
         self.applied.store(u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
-        self.lease.grant(sent, self.terms.max_staleness);
+    }
+
+    /// Ends the lease, and grants none until [`Self::hear`].
+    pub(super) fn fall_silent(&self) {
+        self.silent.store(true, Ordering::Release);
+        self.lease.withdraw();
+    }
+
+    /// Ends are recorded.
+    pub(super) fn hear(&self) {
+        self.silent.store(false, Ordering::Release);
+    }
+
+    /// Whether ends go unrecorded, as far as the last canary told.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
     }
 
     fn tenure(&self) -> Tenure {
@@ -295,4 +341,8 @@ impl<U: Uptime> Shared<U> {
 
 fn micros(uptime: Duration) -> i64 {
     i64::try_from(uptime.as_micros()).expect("uptimes end before 292,000 years")
+}
+
+fn micros_up(uptime: Duration) -> i64 {
+    i64::try_from(uptime.as_nanos().div_ceil(1_000)).expect("uptimes end before 292,000 years")
 }

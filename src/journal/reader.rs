@@ -1,26 +1,33 @@
-//! The task that polls: one poll at a time, every interval and at once on demand.
+//! The task that polls: one poll at a time, every interval and at once on demand; sooner
+//! when the journal says that it changed.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
     select,
     sync::{Notify, watch},
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 
 use super::{
     Terms,
+    canary::Canaries,
     handle::{Handle, Lost, Round, Shared},
     lease::{Boottime, Uptime},
 };
-use crate::domain::{Error, Journal, Poll, Role, Triggers};
+use crate::{
+    domain::{Error, Journal, Poll, Role, Triggers},
+    mutant::{self, Mutant},
+};
 
 /// The longest that a poll may take; a shorter `max_staleness` makes it half of that.
 const POLL_DEADLINE: Duration = Duration::from_millis(250);
 /// Time between two looks at the triggers.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// The longest that numbering and purging may take. Nothing waits for them.
-const CHORE_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const CHORE_DEADLINE: Duration = Duration::from_secs(5);
+/// The least time between two polls where the second is due to a change: a storm of them wears nobody out.
+const BREATH: Duration = Duration::from_millis(5);
 /// Time between two purges.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
 /// Records that a purge leaves. Each replica holds them in memory.
@@ -31,6 +38,7 @@ const RETAINED: u64 = 65_536;
 pub struct Reader<J, U = Boottime> {
     polls: Polls<J, U>,
     chores: Chores<J, U>,
+    canaries: Canaries<J, U>,
 }
 
 #[derive(Debug)]
@@ -38,7 +46,7 @@ struct Polls<J, U> {
     journal: Arc<J>,
     shared: Arc<Shared<U>>,
     rounds: watch::Sender<Round>,
-    pending: Arc<Notify>,
+    calls: Calls,
     check: Check,
     /// Changes went unrecorded, and facts from before are not yet distrusted for it.
     unrecorded: bool,
@@ -60,17 +68,28 @@ enum Check {
 struct Chores<J, U> {
     journal: Arc<J>,
     shared: Arc<Shared<U>>,
+    calls: Calls,
+}
+
+/// What polls found to be done.
+#[derive(Clone, Debug, Default)]
+struct Calls {
+    /// There are records without a number.
     pending: Arc<Notify>,
+    /// No fact passes before the next record has its number.
+    shut: Arc<Notify>,
+    /// Triggers that were missing are back.
+    repaired: Arc<Notify>,
 }
 
 pub(super) fn new<J: Journal, U: Uptime>(journal: Arc<J>, terms: Terms, uptime: U) -> (Reader<J, U>, Handle<U>) {
     let shared = Arc::new(Shared::new(terms, uptime));
-    let pending = Arc::new(Notify::new());
+    let calls = Calls::default();
     let (rounds, ended) = watch::channel(Round::default());
-    let chores = Chores { journal: Arc::clone(&journal), shared: Arc::clone(&shared), pending: Arc::clone(&pending) };
-    let polls =
-        Polls { journal, shared: Arc::clone(&shared), rounds, pending, check: Check::Undone, unrecorded: false };
-    (Reader { polls, chores }, Handle::new(shared, ended))
+    let chores = Chores { journal: Arc::clone(&journal), shared: Arc::clone(&shared), calls: calls.clone() };
+    let canaries = Canaries::new(Arc::clone(&journal), Arc::clone(&shared), ended.clone(), Arc::clone(&calls.repaired));
+    let polls = Polls { journal, shared: Arc::clone(&shared), rounds, calls, check: Check::Undone, unrecorded: false };
+    (Reader { polls, chores, canaries }, Handle::new(shared, ended))
 }
 
 // === impl Reader ===
@@ -84,6 +103,7 @@ impl<J: Journal, U: Uptime> Reader<J, U> {
         select! {
             () = self.polls.run() => {}
             () = self.chores.run() => {}
+            () = self.canaries.run() => {}
         }
     }
 }
@@ -97,20 +117,26 @@ impl<J: Journal, U: Uptime> Polls<J, U> {
             let failure = self.round().await.err();
             self.report(failure.as_ref());
             self.rounds.send_replace(Round { number, failure });
-            let demanded = timeout(self.shared.terms.poll_interval, self.shared.demanded()).await;
-            drop(demanded);
+            select! {
+                () = sleep(self.shared.terms.poll_interval) => {}
+                () = self.shared.demanded() => {}
+                () = self.changed() => {}
+            }
         }
+    }
+
+    async fn changed(&self) {
+        let earliest = Instant::now() + BREATH;
+        self.journal.changed().await;
+        sleep_until(earliest).await;
     }
 
     /// Polls, and publishes what can be relied on.
     async fn round(&mut self) -> Result<(), Lost> {
-        let outcome = self.reliable().await.map(|(poll, sent)| {
-            if poll.records.iter().any(|record| record.seq.is_none()) {
-                self.pending.notify_one();
-            }
-            self.shared.publish(poll, sent);
-            self.unrecorded = false;
-        });
+        let outcome = match self.reliable().await {
+            Ok((poll, sent)) => self.publish(poll, sent),
+            Err(lost) => Err(lost),
+        };
         if outcome.as_ref().is_err_and(|lost| !lost.is_outage()) {
             self.shared.lease.withdraw();
         }
@@ -124,7 +150,7 @@ impl<J: Journal, U: Uptime> Polls<J, U> {
         }
         let known = self.shared.view.position();
         let sent = self.shared.uptime.elapsed();
-        let mut poll = within(self.deadline(), self.journal.poll(known)).await?;
+        let poll = within(self.deadline(), self.journal.poll(known)).await?;
         if poll.role == Role::Replica {
             return Err(Lost::Replica);
         }
@@ -133,11 +159,29 @@ impl<J: Journal, U: Uptime> Polls<J, U> {
             Some(_) => self.look_at_triggers().await?,
             None => {}
         }
+        Ok((poll, sent))
+    }
+
+    /// The view takes a poll in even while there is no lease: it may hold a canary.
+    fn publish(&mut self, mut poll: Poll, sent: Duration) -> Result<(), Lost> {
+        if poll.records.iter().any(|record| record.seq.is_none()) {
+            self.calls.pending.notify_one();
+        }
+        if self.shared.is_silent() && !mutant::is(Mutant::Trigger) {
+            self.unrecorded = true;
+            self.shared.take_in(poll, sent);
+            return Err(Lost::Unrecorded);
+        }
         if self.unrecorded {
             // Any fact from before this poll may be outdated by what went unrecorded.
             poll.floor = poll.position.seq + 1;
         }
-        Ok((poll, sent))
+        self.shared.publish(poll, sent);
+        self.unrecorded = false;
+        if self.shared.view.is_shut() {
+            self.calls.shut.notify_one();
+        }
+        Ok(())
     }
 
     fn check_is_due(&self) -> bool {
@@ -150,9 +194,13 @@ impl<J: Journal, U: Uptime> Polls<J, U> {
     async fn look_at_triggers(&mut self) -> Result<(), Lost> {
         match within(POLL_DEADLINE, self.journal.intact()).await? {
             Triggers::Enabled => {
+                if self.check == Check::Failed {
+                    self.calls.repaired.notify_one();
+                }
                 self.check = Check::Passed(Instant::now());
                 Ok(())
             }
+            Triggers::Missing(_) if mutant::is(Mutant::Trigger) => Ok(()),
             Triggers::Missing(which) => {
                 self.check = Check::Failed;
                 self.unrecorded = true;
@@ -182,7 +230,7 @@ fn not_rewound(known: u64, found: u64) -> Result<(), Lost> {
     if found < known { Err(Lost::Rewound { known, found }) } else { Ok(()) }
 }
 
-async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Lost> {
+pub(super) async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Lost> {
     match timeout(limit, asked).await {
         Ok(answer) => answer.map_err(|error| Lost::Failed(Arc::new(error))),
         Err(_) => Err(Lost::Late(limit)),
@@ -197,7 +245,8 @@ impl<J: Journal, U: Uptime> Chores<J, U> {
         purge.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             select! {
-                () = self.pending.notified() => self.sequence().await,
+                () = self.calls.pending.notified() => self.sequence().await,
+                () = self.calls.shut.notified() => self.reopen().await,
                 _ = purge.tick() => self.purge().await,
             }
         }
@@ -210,6 +259,18 @@ impl<J: Journal, U: Uptime> Chores<J, U> {
             // The view learns the numbers from the next poll.
             Ok(_) => drop(self.shared.demand()),
             Err(error) => tracing::debug!(%error, "records of the journal were not numbered"),
+        }
+    }
+
+    /// What went unrecorded may have ended anything, and the other replicas may not have noticed: so
+    /// everything is said to have ended. The number of that record opens the view again.
+    async fn reopen(&self) {
+        if !self.shared.view.is_shut() {
+            return;
+        }
+        match within(CHORE_DEADLINE, self.journal.note_everything()).await {
+            Ok(()) => drop(self.shared.demand()),
+            Err(error) => tracing::debug!(%error, "that everything has ended was not recorded"),
         }
     }
 

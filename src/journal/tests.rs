@@ -11,14 +11,17 @@ use std::{
 use chrono::{DateTime, TimeDelta};
 use futures::future::join_all;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::{JoinHandle, yield_now},
     time::{Instant, sleep},
 };
 
+mod canary;
+mod clock;
 mod fitness;
 mod lease;
 mod strict;
+mod wake;
 
 use super::{Confirmed, Handle, Lost, Terms, Uptime, handle::Shared, reader};
 use crate::domain::{
@@ -76,6 +79,8 @@ struct Ledger {
     content: Mutex<Content>,
     /// Answers are held back while it is shut.
     gate: watch::Sender<bool>,
+    /// Tells of changes.
+    bell: Notify,
 }
 
 struct Content {
@@ -86,6 +91,23 @@ struct Content {
     checks: u64,
     sequences: u64,
     purges: Vec<u64>,
+    canaries: u64,
+    flight: Flight,
+    /// How often everything was noted.
+    everything: u64,
+}
+
+/// What becomes of a canary.
+#[derive(Clone, Copy, PartialEq)]
+enum Flight {
+    /// There is no user whose token it could be.
+    Grounded,
+    /// Its record is written.
+    Returns,
+    /// As [`Self::Returns`], and then the database cannot be reached.
+    Severed,
+    /// The triggers do not fire.
+    Lost,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -101,6 +123,8 @@ enum Link {
 struct Wrist {
     origin: Instant,
     suspended: Arc<AtomicU64>,
+    /// What tokio's clock, which counts milliseconds, leaves out.
+    nanos: Arc<AtomicU64>,
 }
 
 struct Bench {
@@ -175,6 +199,35 @@ impl Journal for Ledger {
         })
         .await
     }
+
+    async fn canary(&self) -> Result<Option<TokenId>, Error> {
+        self.answer(|content| {
+            content.canaries += 1;
+            let name = u8::try_from(100 + content.canaries).expect("a short test");
+            if content.flight == Flight::Severed {
+                content.link = Link::Refused;
+            }
+            if matches!(content.flight, Flight::Returns | Flight::Severed) {
+                content.whole.records.push(Record { seq: None, ended: Ended::Token(token(name)) });
+            }
+            (content.flight != Flight::Grounded).then(|| token(name))
+        })
+        .await
+    }
+
+    async fn note_everything(&self) -> Result<(), Error> {
+        self.answer(|content| {
+            content.everything += 1;
+            content.whole.position.seq += 1;
+            let seq = Some(content.whole.position.seq);
+            content.whole.records.push(Record { seq, ended: Ended::Everything });
+        })
+        .await
+    }
+
+    async fn changed(&self) {
+        self.bell.notified().await;
+    }
 }
 
 // === impl Wrist ===
@@ -182,7 +235,10 @@ impl Journal for Ledger {
 impl Uptime for Wrist {
     fn elapsed(&self) -> Duration {
         // Machines are up for a while before a program starts.
-        Duration::from_secs(100) + self.origin.elapsed() + Duration::from_millis(self.suspended.load(Ordering::SeqCst))
+        Duration::from_secs(100)
+            + self.origin.elapsed()
+            + Duration::from_millis(self.suspended.load(Ordering::SeqCst))
+            + Duration::from_nanos(self.nanos.load(Ordering::SeqCst))
     }
 }
 
@@ -206,9 +262,13 @@ impl Bench {
             checks: 0,
             sequences: 0,
             purges: Vec::new(),
+            canaries: 0,
+            flight: Flight::Grounded,
+            everything: 0,
         };
-        let ledger = Arc::new(Ledger { content: Mutex::new(content), gate: watch::channel(true).0 });
-        let wrist = Wrist { origin: Instant::now(), suspended: Arc::default() };
+        let gate = watch::channel(true).0;
+        let ledger = Arc::new(Ledger { content: Mutex::new(content), gate, bell: Notify::new() });
+        let wrist = Wrist { origin: Instant::now(), suspended: Arc::default(), nanos: Arc::default() };
         let (reader, handle) = reader::new(Arc::clone(&ledger), terms, wrist.clone());
         Self { ledger, wrist, handle, task: tokio::spawn(reader.run()) }
     }

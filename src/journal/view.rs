@@ -55,6 +55,16 @@ impl View {
         self.read().as_ref().map(|state| state.position)
     }
 
+    /// Whether it holds a record of this token, one from after `since`; `None` when it cannot tell.
+    pub(super) fn shows(&self, token: TokenId, since: Position) -> Option<bool> {
+        self.read().as_ref()?.shows(token, since)
+    }
+
+    /// Whether the floor is above every position, so that no fact passes.
+    pub(super) fn is_shut(&self) -> bool {
+        self.read().as_ref().is_some_and(|state| state.floor > state.position.seq)
+    }
+
     /// Takes in a poll of everything after [`Self::position`]. Another epoch begins anew.
     pub(super) fn apply(&self, poll: Poll) {
         let mut view = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -82,6 +92,15 @@ impl State {
         }
         let last = self.numbered.last(token, user).max(self.pending.last(token, user));
         if position.seq < last { Standing::Outdated } else { Standing::Current }
+    }
+
+    fn shows(&self, token: TokenId, since: Position) -> Option<bool> {
+        if [&self.numbered, &self.pending].iter().any(|marks| marks.tokens.contains_key(&token)) {
+            return Some(true);
+        }
+        // A record of everything may stand for those that were too many to tell.
+        let last = self.numbered.everything.max(self.pending.everything).max(self.floor);
+        (self.position.epoch == since.epoch && last <= since.seq).then_some(false)
     }
 
     fn apply(&mut self, poll: Poll) {

@@ -158,6 +158,14 @@ impl Connector {
         }
     }
 
+    /// The file of a SQLite database.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match &self.options {
+            Options::Sqlite(options) => Some(options.get_filename()),
+            Options::Postgres(_) | Options::Mysql(_) => None,
+        }
+    }
+
     /// A pool that connects when it is first used.
     pub(super) fn pool(&self, limits: Limits) -> DatabaseConnection {
         match &self.options {

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
+use sea_orm::{
+    ConnAcquireErr, DbErr, RuntimeErr,
+    sqlx::{self, mysql::MySqlDatabaseError},
+};
 use tokio::task::JoinError;
 
 use crate::domain;
@@ -57,11 +60,13 @@ pub(super) enum Connection {
 // === impl StoreError ===
 
 impl StoreError {
-    /// Whether the whole transaction was undone for the sake of another one and may run again.
+    /// Whether another transaction got in the way. Once this one is rolled back, it may run again.
     pub(super) fn is_conflict(&self) -> bool {
         match self {
             Self::Conflict => true,
-            Self::Database(error) => matches!(sqlstate(error).as_deref(), Some("40001" | "40P01")),
+            Self::Database(error) => {
+                matches!(sqlstate(error).as_deref(), Some("40001" | "40P01" | "55P03")) || is_lock_timeout(error)
+            }
             Self::TimedOut | Self::PoolExhausted | Self::Shed | Self::Row(_) | Self::Task(_) | Self::Answer(_) => false,
         }
     }
@@ -125,6 +130,12 @@ pub(super) fn connection(error: &DbErr) -> Connection {
 /// PostgreSQL's "terminating connection" and "shutting down" (57P01 to 57P03), MySQL's connection errors (08).
 fn is_shutdown(state: Option<&str>) -> bool {
     state.is_some_and(|state| state.starts_with("08") || matches!(state, "57P01" | "57P02" | "57P03"))
+}
+
+/// MySQL has a number for it, 1205, but no state. PostgreSQL's `lock_timeout` gives 55P03.
+fn is_lock_timeout(error: &DbErr) -> bool {
+    let error = sqlx_error(error).and_then(sqlx::Error::as_database_error);
+    error.and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>()).is_some_and(|error| error.number() == 1205)
 }
 
 fn sqlstate(error: &DbErr) -> Option<String> {

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use sea_orm::{QueryResult, Value};
 
 use super::{Inner, error::StoreError, rows, statements::RECORD_COLUMNS, time, upgrade};
-use crate::domain::{Digest, Digests, Found, Legacy, Reading, Source, TokenRecord};
+use crate::{
+    domain::{Digest, Digests, Found, Legacy, Position, Reading, Source, TokenRecord},
+    mutant::{self, Mutant},
+};
 
 /// Where the record begins, after the clock's columns.
 const RECORD_AT: usize = 3;
@@ -26,13 +29,15 @@ pub(super) async fn find(inner: &Arc<Inner>, digests: Digests) -> Result<Reading
 async fn find_one(inner: &Inner, digest: Digest) -> Result<Reading, StoreError> {
     let key = digest.to_hex();
     let row = inner.pool.row(&inner.statements.find, vec![key.clone().into(), key.into()]).await?;
+    let late = if mutant::is(Mutant::StampOrder) { Some(late_position(inner).await?) } else { None };
     let row = row.ok_or(StoreError::Row("the clock: run `tokenward migrate up`"))?;
     let found = match (record(inner, &row, RECORD_AT)?, inner.rows().revoked(&row, RECORD_AT)?) {
         (_, Some(_)) => Found::Revoked,
         (Some(record), None) if record.digest == digest => Found::Token(Arc::new(record)),
         (Some(_) | None, None) => Found::Unknown,
     };
-    reading(&row, found)
+    let reading = reading(&row, found)?;
+    Ok(Reading { position: late.unwrap_or(reading.position), ..reading })
 }
 
 /// The same for a token whose row knox 4.2 may have written. A row that it did write is
@@ -75,4 +80,10 @@ fn record(inner: &Inner, row: &QueryResult, at: usize) -> Result<Option<TokenRec
 fn reading(row: &QueryResult, found: Found) -> Result<Reading, StoreError> {
     let position = rows::position(Some(row))?;
     Ok(Reading { found, position, source: Source::Database, age: Duration::ZERO })
+}
+
+/// What only [`Mutant::StampOrder`] does.
+async fn late_position(inner: &Inner) -> Result<Position, StoreError> {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rows::position(inner.pool.row(&inner.statements.clock, vec![]).await?.as_ref())
 }

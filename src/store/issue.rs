@@ -44,6 +44,9 @@ async fn attempt(inner: &Inner, token: &NewToken, key: &UserKey) -> Result<Inser
         return replay(inner, token, request).await;
     }
     let user = owner(inner, &transaction, key).await?;
+    if !user.active {
+        return Err(Error::UserDisabled.into());
+    }
     within_limit(inner, &transaction, token, key).await?;
     store(inner, &transaction, token, key, &user).await?;
     transaction.commit().await?;

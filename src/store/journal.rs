@@ -18,12 +18,17 @@ use super::{
     user_key::UserKey,
 };
 use crate::domain::{
-    Digest, Ended, Error, Journal, Poll, Position, Record, Role, Secret, Token, TokenId, TokenPrefix, Triggers, UserId,
+    Digest, Ended, Epochs, Error, Journal, NewEpoch, Poll, Position, Propagation, Record, Role, Secret, Token, TokenId,
+    TokenPrefix, Triggers, UserId,
 };
 
+mod durability;
+mod listener;
 mod statements;
 
-pub(super) use statements::Statements;
+#[cfg(test)]
+pub(super) use self::durability::lax_settings;
+pub(super) use self::{durability::warn_of_lost_commits, listener::Listener, statements::Statements};
 
 /// Records in one look. More than a journal that is purged holds: then everything is said to have ended.
 const MAX_POLLED: usize = 100_000;
@@ -39,19 +44,6 @@ const RECORD_AT: usize = 6;
 // === impl Database ===
 
 impl Database {
-    /// Stores and deletes a token in one transaction, so that nobody ever sees it; a trigger
-    /// writes the record of the token given, which must come back in a poll. `None` where there is
-    /// no user, and so no token to lose.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    ///
-    /// # Cancel safety
-    /// Once polled, it runs to its end whether or not the future is dropped.
-    pub async fn canary(&self) -> Result<Option<TokenId>, Error> {
-        self.write(async move |inner| repeat(|| canary(&inner)).await).await
-    }
-
     /// Ends the epoch, and with it every fact that any cache holds; gives the place that the
     /// new one begins at.
     ///
@@ -59,9 +51,16 @@ impl Database {
     /// [`Error::Unavailable`].
     ///
     /// # Cancel safety
-    /// As [`Self::canary`].
+    /// Once polled, it runs to its end whether or not the future is dropped.
     pub async fn new_epoch(&self) -> Result<Position, Error> {
         self.write(async move |inner| repeat(|| new_epoch(&inner)).await).await
+    }
+}
+
+impl Epochs for Database {
+    async fn new_epoch(&self) -> Result<NewEpoch, Error> {
+        // A database has no cache to tell.
+        Ok(NewEpoch { position: Self::new_epoch(self).await?, propagation: Propagation::Complete })
     }
 }
 
@@ -84,6 +83,18 @@ impl Journal for Database {
 
     async fn intact(&self) -> Result<Triggers, Error> {
         self.write(async move |inner| intact(&inner).await).await
+    }
+
+    async fn canary(&self) -> Result<Option<TokenId>, Error> {
+        self.write(async move |inner| repeat(|| canary(&inner)).await).await
+    }
+
+    async fn note_everything(&self) -> Result<(), Error> {
+        self.write(async move |inner| note_everything(&inner).await).await
+    }
+
+    async fn changed(&self) {
+        self.0.listener.heard().await;
     }
 }
 
@@ -129,6 +140,12 @@ async fn note(
     user: Option<String>,
 ) -> Result<(), StoreError> {
     transaction.execute(&inner.journal_statements.note, vec![digest.into(), user.into()]).await.map(drop)
+}
+
+async fn note_everything(inner: &Inner) -> Result<(), StoreError> {
+    let nothing = || vec![None::<String>.into(), None::<String>.into()];
+    repeat(|| inner.journal.execute(&inner.journal_statements.note, nothing())).await?;
+    repeat(|| number(inner, &inner.journal)).await.map(drop)
 }
 
 // === the look ===

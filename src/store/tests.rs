@@ -5,7 +5,9 @@
 
 mod adopted_cases;
 mod check_cases;
+mod conflict_cases;
 mod digest_cases;
+mod fitness_cases;
 mod issue_cases;
 mod journal_cases;
 mod knox_cases;
@@ -171,6 +173,9 @@ async fn the_journal_holds(server: &Server) {
             sequence_cases::triggers_that_are_gone_are_named_and_migrate_up_brings_them_back,
             sequence_cases::the_canary_comes_back_and_leaves_nothing_behind,
             sequence_cases::a_new_epoch_shows_in_reads_and_polls,
+            sequence_cases::everything_is_noted_and_numbered_at_once,
+            fitness_cases::looks_go_on_while_the_pool_is_exhausted,
+            fitness_cases::settings_that_lose_commits_are_named,
         ]
     );
     run!(
@@ -209,6 +214,9 @@ async fn the_journal_holds_on_postgres() {
             journal_cases::truncation_and_large_statements_are_noted_as_everything,
             sequence_cases::numbers_follow_the_order_of_commits_and_wait_for_nobody,
             sequence_cases::a_disabled_trigger_is_named,
+            conflict_cases::conflicts_are_tried_again_and_not_for_ever,
+            fitness_cases::records_are_announced,
+            fitness_cases::a_server_that_is_read_only_by_default_is_no_primary,
         ]
     );
     run!(&server, World::empty, [sequence_cases::the_rights_stated_are_enough]);
@@ -224,6 +232,7 @@ async fn the_journal_holds_on_mariadb() {
         [
             sequence_cases::numbers_follow_the_order_of_commits_and_wait_for_nobody,
             sequence_cases::a_read_only_server_is_no_primary,
+            conflict_cases::conflicts_are_tried_again_and_not_for_ever,
         ]
     );
     run!(&server, World::empty, [sequence_cases::the_rights_stated_are_enough]);
@@ -233,4 +242,14 @@ async fn the_journal_holds_on_mariadb() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_in_recovery_is_no_primary_and_a_promoted_one_begins_another_epoch() {
     sequence_cases::recovery_and_promotion(Server::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_costs_the_journal_of_postgres_at_most_one_look() {
+    fitness_cases::a_restart_costs_at_most_one_look(Server::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_costs_the_journal_of_mariadb_at_most_one_look() {
+    fitness_cases::a_restart_costs_at_most_one_look(Server::mariadb().await).await;
 }

@@ -88,7 +88,7 @@ fn catalog(dialect: Dialect) -> String {
             ours("t.tgname::text")
         ),
         Dialect::Mysql => format!(
-            "SELECT trigger_name, event_object_table FROM information_schema.triggers \
+            "SELECT CAST(trigger_name AS CHAR), CAST(event_object_table AS CHAR) FROM information_schema.triggers \
              WHERE trigger_schema = DATABASE() AND {}",
             ours("trigger_name")
         ),

@@ -8,4 +8,4 @@ mod response;
 pub(super) use request::{
     batch, except, issue, page, presented, revocation_cause, target, token_id, user_change, user_id,
 };
-pub(super) use response::{authenticated, listed, propagation, timestamp, token, user};
+pub(super) use response::{authenticated, duration, listed, propagation, timestamp, token, user};

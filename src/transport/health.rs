@@ -32,8 +32,9 @@ pub const DATABASE: &str = "database";
 /// The component name of Redis.
 pub const REDIS: &str = "redis";
 /// What answers requests: the server as a whole, and each service.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     "",
+    "tokenward.v1.CacheService",
     "tokenward.v1.StatusService",
     "tokenward.v1.TokenAdminService",
     "tokenward.v1.TokenService",
@@ -216,7 +217,15 @@ fn wire(status: ServingStatus) -> HealthCheckResponse {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use tokio::time::sleep;
+
     use super::*;
+    use crate::{component::Watchman, config::Config};
 
     const POLICY: Policy = Policy { database_grace: Duration::from_secs(30), redis: RedisLoss::Tolerated };
 
@@ -244,6 +253,38 @@ mod tests {
         assert_eq!(names(&components.statuses(POLICY), ServingStatus::NotServing), ["redis"]);
         let required = Policy { redis: RedisLoss::Fatal, ..POLICY };
         assert_eq!(names(&components.statuses(required), ServingStatus::Serving), ["database"]);
+    }
+
+    /// A hung database is noticed late, and the replica must be out by the time it has no answers left.
+    #[tokio::test(start_paused = true)]
+    async fn by_default_a_replica_is_out_when_the_last_fact_of_a_hung_database_may_be_answered() {
+        let config = Config::default();
+        let policy = Policy { database_grace: config.health.database_grace, ..POLICY };
+        let (watchman, database) = Watchman::new(DATABASE, Condition::serving());
+        let (reporter, probes) =
+            Reporter::new(Components { database, redis: None }, policy, CancellationToken::new()).await;
+        let mut statuses = probes.statuses.clone();
+        let hung = Arc::new(AtomicBool::new(false));
+        let hangs = Arc::clone(&hung);
+        let look = move || {
+            let (hangs, limit) = (hangs.load(Ordering::Relaxed), config.database.statement_timeout);
+            async move {
+                if !hangs {
+                    return Ok(());
+                }
+                sleep(limit).await;
+                Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
+            }
+        };
+        tokio::spawn(watchman.run(config.health.interval, look));
+        tokio::spawn(reporter.run());
+        sleep(Duration::from_secs(5)).await;
+        hung.store(true, Ordering::Relaxed);
+        let cut = Instant::now();
+        let out = |statuses: &Statuses| statuses.get("") == Some(&ServingStatus::NotServing);
+        statuses.wait_for(out).await.expect("the reporter runs");
+        let (lease, grace) = (config.coherence.max_staleness, config.coherence.outage_grace);
+        assert!((grace..=lease + grace).contains(&cut.elapsed()), "{:?}", cut.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

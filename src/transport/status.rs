@@ -24,6 +24,11 @@ impl From<Error> for Status {
             Error::Invalid(violations) => invalid(violations),
             Error::NotFound(Subject::Token) => plain(Code::NotFound, "no such token", ErrorReason::NotFound),
             Error::NotFound(Subject::User) => plain(Code::NotFound, "no such user", ErrorReason::NotFound),
+            Error::UserDisabled => plain(
+                Code::FailedPrecondition,
+                "the user is disabled; enable it before a token is issued to it",
+                ErrorReason::UserDisabled,
+            ),
             Error::LimitReached { limit } => limit_reached(limit),
             Error::RequestIdReused => plain(
                 Code::AlreadyExists,

@@ -1,5 +1,7 @@
 //! `tokenward.v1.StatusService`: how this replica is, from memory.
 
+use std::time::Duration;
+
 use tokio::{sync::watch, time::Instant};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -37,26 +39,35 @@ pub enum Exposure {
     Insecure,
 }
 
+/// What changes from moment to moment.
+#[derive(Clone, Debug, Default)]
+pub struct Vitals {
+    /// The breaker around Redis; `None` where there is none.
+    pub circuit_breaker: Option<pb::CircuitBreaker>,
+    /// How far cached answers can be relied on.
+    pub coherence: pb::Coherence,
+}
+
 /// Tells how this replica is.
 #[derive(Debug)]
-pub struct Replica<C, B> {
+pub struct Replica<C, V> {
     id: Uuid,
     facts: Facts,
     components: Components,
-    breaker: B,
+    vitals: V,
     clock: C,
 }
 
 // === impl Replica ===
 
-impl<C, B> Replica<C, B> {
-    /// Describes a replica; `breaker` tells the state of the breaker around Redis, if there is one.
-    pub fn new(facts: Facts, components: Components, breaker: B, clock: C) -> Self {
-        Self { id: Uuid::new_v4(), facts, components, breaker, clock }
+impl<C, V> Replica<C, V> {
+    /// Describes a replica whose `vitals` are asked each time.
+    pub fn new(facts: Facts, components: Components, vitals: V, clock: C) -> Self {
+        Self { id: Uuid::new_v4(), facts, components, vitals, clock }
     }
 }
 
-impl<C: Clock, B> Replica<C, B> {
+impl<C: Clock, V> Replica<C, V> {
     fn component(&self, name: &str, condition: &watch::Receiver<Condition>) -> pb::Component {
         let Condition { lost, since: instant } = condition.borrow().clone();
         pb::Component {
@@ -69,26 +80,34 @@ impl<C: Clock, B> Replica<C, B> {
 }
 
 #[tonic::async_trait]
-impl<C, B> StatusService for Replica<C, B>
+impl<C, V> StatusService for Replica<C, V>
 where
     C: Clock,
-    B: Fn() -> Option<pb::CircuitBreaker> + Send + Sync + 'static,
+    V: Fn() -> Vitals + Send + Sync + 'static,
 {
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
         let redis = self.components.redis.as_ref();
         let components = std::iter::once(self.component(DATABASE, &self.components.database))
             .chain(redis.map(|redis| self.component(REDIS, redis)));
+        let vitals = (self.vitals)();
         Ok(Response::new(pb::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replica_id: self.id.to_string(),
             start_time: Some(convert::timestamp(self.facts.start)),
             insecure: self.facts.exposure == Exposure::Insecure,
             components: components.collect(),
-            circuit_breaker: (self.breaker)(),
+            circuit_breaker: vitals.circuit_breaker,
+            coherence: Some(vitals.coherence),
             database_kind: self.facts.database_kind.to_owned(),
             cache_kind: self.facts.cache_kind.to_owned(),
         }))
     }
+}
+
+/// A length of time, as Protobuf has it.
+#[must_use]
+pub fn stretch(time: Duration) -> prost_types::Duration {
+    convert::duration(time)
 }
 
 /// The time of day of an instant in the past.

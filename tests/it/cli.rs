@@ -123,6 +123,25 @@ async fn a_token_is_issued_authenticated_listed_and_revoked() {
     assert_eq!(count, Some(Some(2)), "{all}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_is_flushed_and_the_status_tells_what_it_may_be_relied_on_for() {
+    let shell = Shell::start(With::Memory).await;
+    let client = shell.stack.client();
+    let issued = client.issue("alice").await;
+    let before = shell.json(&["status"], "").await;
+    let flushed = shell.json(&["cache", "flush", "--yes"], "").await;
+    assert_eq!(text(&flushed, "state"), "PROPAGATION_STATE_COMPLETE");
+    // Only a terminal is asked.
+    let words = shell.run(&["cache", "flush"], "").await;
+    assert!(words.status.success() && stdout(&words).contains("COMPLETE"), "{}", stdout(&words));
+    assert!(client.authenticate(&issued.secret).await.active);
+    let after = shell.json(&["status"], "").await;
+    assert_ne!(text(&before, "revision"), text(&after, "revision"), "another epoch");
+    assert!(flag(&after, "strict") && text(&after, "failure").is_empty(), "{after}");
+    let words = shell.run(&["status"], "").await;
+    assert!(stdout(&words).contains("strict") && stdout(&words).contains("0 tombstones owed"), "{}", stdout(&words));
+}
+
 /// Whoever can list processes reads their arguments.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_taken_from_standard_input_and_never_from_an_argument() {

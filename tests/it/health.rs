@@ -13,8 +13,9 @@ use crate::harness::{
     stack::{On, Stack, With},
 };
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
+    "tokenward.v1.CacheService",
     "tokenward.v1.StatusService",
     "tokenward.v1.TokenAdminService",
     "tokenward.v1.TokenService",

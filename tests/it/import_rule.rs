@@ -1,5 +1,5 @@
 //! Imports go one way: transport -> domain <- cache, journal, store; app -> everything;
-//! component and metrics are leaves; config knows the domain's names, to refuse bad ones.
+//! component, metrics and mutant are leaves; config knows the domain's names, to refuse bad ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,16 +8,17 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 16] = [
+const RULES: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("component", &[]),
     ("metrics", &[]),
+    ("mutant", &[]),
     ("telemetry", &["config"]),
     ("shutdown", &["config"]),
-    ("store", &["domain", "config", "component", "metrics"]),
-    ("journal", &["domain", "config", "component", "metrics"]),
-    ("cache", &["domain", "journal", "config", "component", "metrics"]),
+    ("store", &["domain", "config", "component", "metrics", "mutant"]),
+    ("journal", &["domain", "config", "component", "metrics", "mutant"]),
+    ("cache", &["domain", "journal", "config", "component", "metrics", "mutant"]),
     ("transport", &["domain", "config", "component", "metrics", "proto"]),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "config", "proto", "store", "telemetry", "shutdown"]),
@@ -95,6 +96,20 @@ fn imports_point_at_the_domain() {
     }
     assert!(edges > 10, "the sources import something: {edges}");
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// What is decided by one machine's clock goes wrong with that clock, on that machine alone.
+#[test]
+fn only_the_databases_clock_falls_back_on_the_machines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let reads = |path: &PathBuf| {
+        let text = fs::read_to_string(path).expect("a source file can be read");
+        let program = text.split("#[cfg(test)]").next().unwrap_or_default();
+        program.contains("SystemClock.now()") || program.contains("Utc::now") || program.contains("SystemTime::now")
+    };
+    let found: Vec<_> = sources(&root).into_iter().filter(reads).collect();
+    let expected = ["domain/clock.rs", "journal/clock.rs"].map(|path| root.join(path));
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(expected));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! and buf.
 
 use std::{
-    fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -12,39 +11,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     eventually::report,
+    python::environment,
     stack::{On, Stack, With},
 };
 
 const REQUIREMENTS: &str = include_str!("interop/requirements.txt");
 
-/// The programs of a Python environment that is made once and kept in `target/tmp`.
+/// The programs of the clients' Python environment.
 fn programs() -> PathBuf {
-    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (home, stamp) = (tmp.join("interop-venv"), tmp.join("interop-venv.stamp"));
-    let lock = File::create(tmp.join("interop-venv.lock")).expect("cargo's directory for tests is writable");
-    lock.lock().expect("a file can be locked");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == REQUIREMENTS) {
-        return home.join("bin");
-    }
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/interop/requirements.txt");
-    install(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
-    let pip = home.join("bin/pip");
-    install(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements));
-    fs::write(stamp, REQUIREMENTS).expect("cargo's directory for tests is writable");
-    home.join("bin")
-}
-
-/// # Panics
-/// With what to do about it, when the step fails.
-fn install(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: install python3"));
-    assert!(
-        output.status.success(),
-        "the clients of other projects cannot be installed: {command:?}\n{}\n\
-         They come from PyPI: look at the network and at pip's index settings, and install the \
-         packages python3, python3-venv and python3-pip.",
-        text(&output),
-    );
+    environment("interop", REQUIREMENTS)
 }
 
 fn text(output: &Output) -> String {

@@ -4,9 +4,12 @@ mod harness;
 
 mod bad_input;
 mod cli;
+mod coherence;
+mod django;
 mod health;
 mod import_rule;
 mod interop;
+mod journal;
 mod knox;
 mod outage;
 mod outcomes;

@@ -11,13 +11,15 @@ use crate::harness::{
     stack::{On, Stack, With},
 };
 
+mod flushing;
 mod issuing;
 mod listing;
+mod revisions;
 mod revoking;
 mod users;
 
 /// Longest life of a cache entry, the default of `cache.entry_ttl`.
-const ENTRY_TTL: Duration = Duration::from_mins(1);
+const ENTRY_TTL: Duration = Duration::from_mins(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_works_on_sqlite_with_memory() {
@@ -101,6 +103,10 @@ async fn status_says_what_it_runs_on(client: &Client, on: On, with: With) {
     names.sort_unstable();
     assert_eq!(names, components);
     assert!(status.components.iter().all(|component| component.serving && component.since_time.is_some()));
+    let coherence = status.coherence.as_ref().expect("it says what it knows of the journal");
+    assert_eq!(coherence.strict, with == With::Memory);
+    assert_eq!(coherence.lease_remaining.is_some(), with == With::Redis, "{coherence:?}");
+    assert!(!coherence.revision.is_empty() && coherence.lag.is_some() && coherence.failure.is_empty(), "{coherence:?}");
     assert!(!status.insecure && !status.replica_id.is_empty() && status.start_time.is_some(), "{status:?}");
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use futures::poll;
 use nix::sys::signal::Signal;
+use tokenward::proto::{InactiveReason, RevokeRequest, revoke_request::Target};
 use tokio::{net::TcpStream, task::JoinHandle};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
@@ -130,6 +131,27 @@ async fn a_request_that_never_ends_does_not_hold_the_exit_beyond_the_deadline() 
     report(&format!("exit {took:?} after the listener was closed"));
     assert!(exit.success(), "{exit}");
     waiting.await.expect("it ends").expect_err("nobody could answer");
+}
+
+/// Whoever asked for a revocation has gone; it is committed all the same before the process ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_caller_has_gone_is_carried_out_before_the_exit() {
+    let mut stack = Stack::start_with(On::Postgres, With::Memory, &SLOW).await;
+    let client = stack.client();
+    let issued = client.issue("leaver").await;
+    stack.postgres().relay.inject(Fault::Stall);
+    let target = Some(Target::Token(issued.secret.clone()));
+    let mut request = tonic::Request::new(RevokeRequest { target, ..RevokeRequest::default() });
+    request.set_timeout(Duration::from_millis(300));
+    client.tokens.clone().revoke(request).await.expect_err("the caller does not wait");
+    stack.server.signal(Signal::SIGTERM);
+    let waits = async || stack.server.output().contains("changes under way are awaited").then_some(());
+    eventually("the revocation is awaited", waits).await;
+    stack.postgres().relay.inject(Fault::None);
+    let (exit, _) = stack.server.exit(Duration::from_secs(6)).await;
+    assert!(exit.success(), "{exit}");
+    let next = stack.another_server().await;
+    assert_eq!(next.client().reason(&issued.secret).await, InactiveReason::Revoked);
 }
 
 /// Closing connections to servers that do not answer must not hold the exit either.

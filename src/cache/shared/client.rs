@@ -26,6 +26,10 @@ pub(super) const MAX_IN_FLIGHT: usize = 8192;
 /// can wait beyond [`MAX_IN_FLIGHT`] are commands that were given up on, a few a second
 /// behind an open breaker.
 const COMMAND_BUFFER: usize = 4 * MAX_IN_FLIGHT;
+/// The least time that a write which nobody's look-up waits for may take, and that a
+/// connection may be silent before it is given up: a thousand tombstones may be under way
+/// before it, and then each waits for all.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 const SCHEMES: [&str; 7] =
     ["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel", "redis+unix"];
 
@@ -103,6 +107,12 @@ fn options(server: &Config, config: &config::Redis) -> Options {
     }
 }
 
+/// The same client with a deadline that leaves room for many commands before this one.
+pub(super) fn patient(client: &WithOptions<Client>) -> WithOptions<Client> {
+    let timeout = client.options().timeout.map(|timeout| timeout.max(PATIENCE));
+    (**client).with_options(&Options { timeout, ..client.options().clone() })
+}
+
 fn server(config: &config::Redis) -> Result<Config, StartError> {
     let url = config.url.expose();
     let (scheme, _) = url.split_once("://").ok_or(StartError::Scheme)?;
@@ -126,7 +136,7 @@ fn server(config: &config::Redis) -> Result<Config, StartError> {
 }
 
 fn connection(config: &config::Redis) -> ConnectionConfig {
-    let unresponsive = config.command_timeout.clamp(Duration::from_millis(60), Duration::from_secs(1));
+    let unresponsive = config.command_timeout.clamp(PATIENCE, Duration::from_secs(1));
     ConnectionConfig {
         connection_timeout: config.connect_timeout,
         internal_command_timeout: config.connect_timeout,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cache::tests::redis::Redis;
+use crate::cache::tests::{fixture::mac_keys, redis::Redis};
 
 #[test]
 fn debug_shows_no_secret() {
@@ -8,7 +8,8 @@ fn debug_shows_no_secret() {
         ..config::Redis::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let shown = runtime.block_on(async { format!("{:?}", SharedCache::start(&config, &config::Breaker::default())) });
+    let start = || SharedCache::start(&config, &config::Breaker::default(), mac_keys("hunter2"));
+    let shown = runtime.block_on(async { format!("{:?}", start()) });
     assert!(!shown.contains("hunter2"), "{shown}");
 }
 
@@ -19,6 +20,9 @@ fn a_life_of_less_than_a_millisecond_is_one() {
 }
 
 #[tokio::test]
-async fn the_hash_of_the_script_is_the_one_that_redis_computes() {
-    assert_eq!(Redis::start().await.run(&["SCRIPT", "LOAD", PUT]).await, PUT_SHA);
+async fn the_hash_of_a_script_is_the_one_that_redis_computes() {
+    let redis = Redis::start().await;
+    for script in [PUT, DROP] {
+        assert_eq!(redis.run(&["SCRIPT", "LOAD", script.text]).await, script.sha);
+    }
 }

@@ -12,18 +12,18 @@ use chrono::TimeDelta;
 use futures::future::join_all;
 
 use super::{
-    fixture::{TestClock, digest, eventually, noon, record},
+    fixture::{TestClock, digest, eventually, mac_keys, noon, record},
     redis::{Redis, key},
     store::{Gate, TestStore, Tested},
 };
 use crate::{
-    cache::{Backend, MemoryCache},
+    cache::{MemoryCache, SharedCache, Tiers},
     config,
     domain::{Digests, Error, Found, Freshness, Label, Legacy, NewToken, Reading, Source, Token, TokenStore as _},
 };
 
-fn memory() -> Backend {
-    Backend::Memory(MemoryCache::new(&config::Cache::default()))
+fn memory() -> Tiers {
+    Tiers { near: Some(MemoryCache::new(&config::Cache::default())), ..Tiers::default() }
 }
 
 async fn find(cached: &Tested, token: &str) -> Reading {
@@ -36,7 +36,7 @@ fn spawn_find(cached: &Arc<Tested>, token: &str) -> tokio::task::JoinHandle<Resu
 }
 
 /// The database answers when all thousand calls have begun; gives the number of reads it saw.
-async fn a_thousand_finds(backend: Backend) -> usize {
+async fn a_thousand_finds(backend: Tiers) -> usize {
     let (store, begun) = (TestStore::of(&["a"]), Arc::new(AtomicUsize::new(0)));
     let cached = store.behind(backend);
     store.set(Gate::Held);
@@ -60,8 +60,9 @@ async fn a_thousand_finds(backend: Backend) -> usize {
 async fn a_thousand_parallel_finds_of_a_cold_token_read_the_database_once() {
     let redis = Redis::start().await;
     assert_eq!(a_thousand_finds(memory()).await, 1, "memory");
-    assert_eq!(a_thousand_finds(redis.backend().await).await, 1, "redis");
-    let without = a_thousand_finds(Backend::Off).await;
+    let patient = Tiers { shared: Some(redis.patient().await), ..Tiers::default() };
+    assert_eq!(a_thousand_finds(patient).await, 1, "redis");
+    let without = a_thousand_finds(Tiers::default()).await;
     assert!(without <= 4, "{without} reads with the cache off");
 }
 
@@ -153,7 +154,7 @@ async fn freshness_says_which_caches_may_answer() {
 #[tokio::test]
 async fn an_unknown_token_is_remembered_until_it_is_issued() {
     let store = TestStore::of(&[]);
-    let cached = store.behind(Backend::Off);
+    let cached = store.behind(Tiers::default());
     for _ in 0..100 {
         assert_eq!(find(&cached, "new").await.found, Found::Unknown);
     }
@@ -165,7 +166,7 @@ async fn an_unknown_token_is_remembered_until_it_is_issued() {
 #[tokio::test]
 async fn a_read_from_before_a_token_was_issued_is_not_remembered() {
     let store = TestStore::of(&[]);
-    let cached = store.behind(Backend::Off);
+    let cached = store.behind(Tiers::default());
     store.set(Gate::Held);
     let early = spawn_find(&cached, "new");
     store.until_sent(1).await;
@@ -227,22 +228,40 @@ async fn whatever_else_stands_under_a_key_is_a_miss_and_is_replaced() {
     find(&cached, "b").await;
     let (own, huge) = (key(digest("a")), "x".repeat(100_000));
     let knox = r#"{"digest":"ad29","user_id":1}"#;
-    let values: [&[&str]; 7] = [
-        &["SET", &own, "garbage"],
-        &["SET", &own, knox],
-        &["SET", &own, &huge],
-        &["SET", &own, "\u{1}"],
-        &["LPUSH", &own, "wrong", "type"],
-        &["HSET", &own, "wrong", "type"],
-        &["COPY", &key(digest("b")), &own, "REPLACE"],
+    let values: [(&str, &[&str]); 7] = [
+        ("version", &["SET", &own, "garbage"]),
+        ("version", &["SET", &own, knox]),
+        ("oversized", &["SET", &own, &huge]),
+        ("short", &["SET", &own, "\u{2}"]),
+        ("type", &["LPUSH", &own, "wrong", "type"]),
+        ("type", &["HSET", &own, "wrong", "type"]),
+        ("mac", &["COPY", &key(digest("b")), &own, "REPLACE"]),
     ];
-    for value in values {
+    for (reason, value) in values {
         redis.run(&["DEL", &own]).await;
         assert!(!redis.run(value).await.contains("ERR"), "{value:?}");
+        let refused = cached.counters().entries_refused.with_label_values(&[reason]);
+        let before = refused.get();
         let reading = find(&cached, "a").await;
         assert_eq!((reading.source, reading.found), (Source::Database, Found::Token(Arc::new(record("a")))));
+        assert!(refused.get() > before, "{reason}: {value:?}");
         assert_eq!(find(&cached, "a").await.source, Source::SharedCache, "healed after {value:?}");
     }
+}
+
+/// Another deployment on the same Redis, or somebody who can write to it and has no key.
+#[tokio::test]
+async fn an_entry_that_was_written_with_another_key_is_a_miss() {
+    let redis = Redis::start().await;
+    let store = TestStore::of(&["a"]);
+    let theirs = SharedCache::start(&redis.config(), &config::Breaker::default(), mac_keys("theirs")).expect("a URL");
+    eventually(async || theirs.ping().await.is_ok()).await;
+    let theirs = store.behind(Tiers { shared: Some(theirs), ..Tiers::default() });
+    eventually(async || find(&theirs, "a").await.source == Source::SharedCache).await;
+    let ours = store.behind(redis.backend().await);
+    assert_eq!(find(&ours, "a").await.source, Source::Database);
+    assert!(ours.counters().entries_refused.with_label_values(&["key"]).get() > 0);
+    assert_eq!(find(&ours, "a").await.source, Source::SharedCache, "ours has taken its place");
 }
 
 #[tokio::test]

@@ -8,7 +8,11 @@ use std::{
 
 use chrono::{TimeZone as _, Utc};
 
-use crate::domain::{Clock, Digest, Label, Position, Timestamp, Token, TokenRecord, User};
+use crate::{
+    cache::MacKeys,
+    config::{self, SecretText},
+    domain::{Clock, Digest, Label, Position, Timestamp, Token, TokenRecord, User},
+};
 
 /// A place in no journal.
 pub(in crate::cache) const NOWHERE: Position = Position { epoch: 0, seq: 0 };
@@ -34,6 +38,17 @@ pub(in crate::cache) fn record(token: &str) -> TokenRecord {
         last_used: None,
         label: Label::default(),
     }
+}
+
+/// The text of a MAC key that is long enough.
+pub(in crate::cache) fn mac_key(name: &str) -> SecretText {
+    SecretText::new(format!("{name:-<32}"))
+}
+
+/// The MAC keys of a deployment.
+pub(in crate::cache) fn mac_keys(name: &str) -> MacKeys {
+    let config = config::Cache { mac_key: mac_key(name), ..config::Cache::default() };
+    MacKeys::load(&config, None).expect("a key is configured")
 }
 
 /// Waits until a condition holds; fails after ten seconds.

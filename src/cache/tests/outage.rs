@@ -9,12 +9,12 @@ use std::{
 use futures::future::join_all;
 
 use super::{
-    fixture::{digest, eventually, record},
+    fixture::{digest, eventually, mac_keys, record},
     redis::{PROMPT, Redis, key},
     store::{ENDING, TestStore, Tested},
 };
 use crate::{
-    cache::{Backend, BreakerState, CacheError, SharedCache, entry::MAX_BYTES},
+    cache::{BreakerState, CacheError, SharedCache, Tiers, entry::MAX_BYTES},
     config::{self, SecretText},
     domain::{Found, Freshness, Propagation, Source, Target, TokenStore as _},
 };
@@ -31,7 +31,7 @@ impl Bench {
     async fn new() -> Self {
         let (redis, store) = (Redis::start().await, TestStore::of(&["a", "b"]));
         let shared = redis.connected().await;
-        let cached = store.behind(Backend::Redis(shared.clone()));
+        let cached = store.behind(Tiers { shared: Some(shared.clone()), ..Tiers::default() });
         let bench = Self { redis, shared, store, cached };
         bench.until_hit("a").await;
         bench.until_hit("b").await;
@@ -155,8 +155,8 @@ async fn wrong_password_and_then_the_right_one() {
     let (redis, store) = (Redis::start().await, TestStore::of(&["a"]));
     redis.run(&["CONFIG", "SET", "requirepass", "other"]).await;
     let config = config::Redis { password: SecretText::new("ours"), ..redis.config() };
-    let shared = SharedCache::start(&config, &config::Breaker::default()).expect("a URL");
-    let cached = store.behind(Backend::Redis(shared.clone()));
+    let shared = SharedCache::start(&config, &config::Breaker::default(), mac_keys("ours")).expect("a URL");
+    let cached = store.behind(Tiers { shared: Some(shared.clone()), ..Tiers::default() });
     let bench = Bench { redis, shared, store, cached };
     bench.until_open().await;
     bench.redis.run(&["-a", "other", "CONFIG", "SET", "requirepass", "ours"]).await;
@@ -168,7 +168,7 @@ async fn a_password_that_nobody_gave_us() {
     let (redis, store) = (Redis::start().await, TestStore::of(&["a"]));
     redis.run(&["CONFIG", "SET", "requirepass", "other"]).await;
     let shared = redis.client();
-    let cached = store.behind(Backend::Redis(shared.clone()));
+    let cached = store.behind(Tiers { shared: Some(shared.clone()), ..Tiers::default() });
     let bench = Bench { redis, shared, store, cached };
     bench.until_open().await;
     bench.redis.run(&["-a", "other", "CONFIG", "SET", "requirepass", ""]).await;
@@ -221,7 +221,7 @@ async fn a_vanished_server_that_was_being_written_to_is_given_up() {
 async fn a_write_that_was_reported_as_failed_is_never_sent_again() {
     let mut redis = Redis::start().await;
     let patient = config::Breaker { consecutive_timeouts: 1_000_000, min_commands: 1_000_000, ..Default::default() };
-    let shared = SharedCache::start(&redis.config(), &patient).expect("a URL");
+    let shared = SharedCache::start(&redis.config(), &patient, mac_keys("ours")).expect("a URL");
     eventually(async || shared.ping().await.is_ok()).await;
     let bury = async |number: u32| {
         let digest = digest(&number.to_string());

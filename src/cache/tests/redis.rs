@@ -12,9 +12,9 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::fixture::eventually;
+use super::fixture::{eventually, mac_keys};
 use crate::{
-    cache::{Backend, SharedCache},
+    cache::{SharedCache, Tiers},
     config::{self, SecretText},
     domain::Digest,
 };
@@ -41,7 +41,15 @@ impl Redis {
 
     /// A client of this server, not necessarily connected yet.
     pub(in crate::cache) fn client(&self) -> SharedCache {
-        SharedCache::start(&self.config(), &config::Breaker::default()).expect("a URL")
+        SharedCache::start(&self.config(), &config::Breaker::default(), mac_keys("ours")).expect("a URL")
+    }
+
+    /// A client that is connected and has time: for what is not about deadlines.
+    pub(in crate::cache) async fn patient(&self) -> SharedCache {
+        let config = config::Redis { command_timeout: Duration::from_secs(10), ..self.config() };
+        let shared = SharedCache::start(&config, &config::Breaker::default(), mac_keys("ours")).expect("a URL");
+        eventually(async || shared.ping().await.is_ok()).await;
+        shared
     }
 
     /// A client of this server that is connected.
@@ -51,8 +59,8 @@ impl Redis {
         shared
     }
 
-    pub(in crate::cache) async fn backend(&self) -> Backend {
-        Backend::Redis(self.connected().await)
+    pub(in crate::cache) async fn backend(&self) -> Tiers {
+        Tiers { shared: Some(self.connected().await), ..Tiers::default() }
     }
 
     /// Runs a command with redis-cli and gives its output.
@@ -99,7 +107,7 @@ impl Redis {
         signal::kill(Pid::from_raw(id), signal).expect("it is ours");
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(in crate::cache) fn socket(&self) -> PathBuf {
         self.directory.path().join("r.sock")
     }
 

@@ -8,13 +8,13 @@ use super::{
     store::{ENDING, Gate, TestStore, Tested},
 };
 use crate::{
-    cache::{Backend, MemoryCache},
+    cache::{MemoryCache, Tiers},
     config,
     domain::{Found, Freshness, Propagation, Source, Target, TokenStore as _, UserChange},
 };
 
-fn memory() -> Backend {
-    Backend::Memory(MemoryCache::new(&config::Cache::default()))
+fn memory() -> Tiers {
+    Tiers { near: Some(MemoryCache::new(&config::Cache::default())), ..Tiers::default() }
 }
 
 async fn find(cached: &Tested, token: &str) -> (Found, Source) {
@@ -29,7 +29,7 @@ async fn revoke(cached: &Tested, token: &str) -> Propagation {
 #[tokio::test]
 async fn a_cached_token_is_refused_once_revoked() {
     let redis = Redis::start().await;
-    for backend in [memory(), redis.backend().await, Backend::Off] {
+    for backend in [memory(), redis.backend().await, Tiers::default()] {
         let store = TestStore::of(&["a"]);
         let cached = store.behind(backend);
         find(&cached, "a").await;
@@ -44,7 +44,7 @@ async fn a_cached_token_is_refused_once_revoked() {
 #[tokio::test]
 async fn a_call_that_begins_after_revoke_never_gets_a_read_from_before_it() {
     let redis = Redis::start().await;
-    for backend in [memory(), redis.backend().await, Backend::Off] {
+    for backend in [memory(), redis.backend().await, Tiers::default()] {
         let kind = backend.kind();
         let store = TestStore::of(&["a"]);
         let cached = store.behind(backend);
@@ -70,7 +70,7 @@ async fn a_call_that_begins_after_revoke_never_gets_a_read_from_before_it() {
 #[tokio::test]
 async fn in_one_process_a_late_fill_is_kept_out_even_without_its_tombstone() {
     let (memory, store) = (MemoryCache::new(&config::Cache::default()), TestStore::of(&["a"]));
-    let cached = store.behind(Backend::Memory(memory.clone()));
+    let cached = store.behind(Tiers { near: Some(memory.clone()), ..Tiers::default() });
     store.set(Gate::Held);
     let late = tokio::spawn({
         let cached = Arc::clone(&cached);
@@ -166,7 +166,7 @@ async fn a_revocation_runs_to_its_end_when_its_caller_has_gone() {
 async fn an_open_breaker_makes_a_revocation_pending_at_once() {
     let (mut redis, store) = (Redis::start().await, TestStore::of(&["a"]));
     let shared = redis.connected().await;
-    let cached = store.behind(Backend::Redis(shared.clone()));
+    let cached = store.behind(Tiers { shared: Some(shared.clone()), ..Tiers::default() });
     redis.kill().await;
     eventually(async || shared.ping().await.is_err_and(|error| matches!(error, crate::cache::CacheError::Rejected(_))))
         .await;

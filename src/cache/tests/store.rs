@@ -9,16 +9,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::fixture::{NOWHERE, TestClock, digest, eventually, noon, record};
 use crate::{
-    cache::{Backend, Cached},
+    cache::{Ack, Cached, Proof, Tiers},
     config,
     domain::{
-        Digest, Digests, Ending, Error, Found, Freshness, Inserted, NewToken, Propagation, Reading, Revocation,
-        RevocationCause, Source, Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Digest, Digests, Ended, Ending, Error, Found, Freshness, Inserted, Journal, NewToken, Poll, Position,
+        Propagation, Reading, Record, Revocation, RevocationCause, Role, Source, Target, TokenId, TokenQuery,
+        TokenRecord, TokenStore, Triggers, User, UserChange, UserId,
     },
+    journal::{self, Terms},
 };
 
 pub(super) const ENDING: fn() -> Ending = || Ending { at: noon(), cause: RevocationCause::Unspecified };
@@ -26,8 +28,16 @@ pub(super) const ENDING: fn() -> Ending = || Ending { at: noon(), cause: Revocat
 /// The store behind the cache under test.
 pub(super) struct TestStore {
     tokens: Mutex<HashMap<Digest, Found>>,
+    /// Changed under the lock of `tokens` only, as a trigger would.
+    records: Mutex<Vec<Record>>,
     sent: AtomicUsize,
     gate: watch::Sender<Gate>,
+}
+
+/// A replica's way to the journal, which can be cut.
+pub(super) struct Wire {
+    store: Arc<TestStore>,
+    flowing: watch::Sender<bool>,
 }
 
 /// What happens to a read after it has been sent and has seen the tokens as they were.
@@ -41,21 +51,42 @@ pub(super) enum Gate {
 
 pub(super) type Tested = Cached<TestStore, TestClock>;
 
+/// One of several processes on the same store.
+pub(super) struct Replica {
+    pub(super) cached: Arc<Tested>,
+    pub(super) clock: TestClock,
+    wire: Arc<Wire>,
+    reader: JoinHandle<()>,
+}
+
 impl TestStore {
     /// A store with these live tokens.
     pub(super) fn of(tokens: &[&str]) -> Arc<Self> {
         let live = |token: &&str| (digest(token), Found::Token(Arc::new(record(token))));
         let tokens = Mutex::new(tokens.iter().map(live).collect());
-        Arc::new(Self { tokens, sent: AtomicUsize::new(0), gate: watch::Sender::new(Gate::Open) })
+        let (sent, gate) = (AtomicUsize::new(0), watch::Sender::new(Gate::Open));
+        Arc::new(Self { tokens, records: Mutex::default(), sent, gate })
     }
 
     /// A cache in front of this store, with a clock that stands at noon.
-    pub(super) fn behind(self: &Arc<Self>, backend: Backend) -> Arc<Tested> {
+    pub(super) fn behind(self: &Arc<Self>, backend: Tiers) -> Arc<Tested> {
         self.behind_at(backend, &TestClock::at_noon())
     }
 
-    pub(super) fn behind_at(self: &Arc<Self>, backend: Backend, clock: &TestClock) -> Arc<Tested> {
-        Arc::new(Cached::with_clock(Arc::clone(self), backend, &config::Cache::default(), clock.clone()))
+    pub(super) fn behind_at(self: &Arc<Self>, backend: Tiers, clock: &TestClock) -> Arc<Tested> {
+        let config = config::Cache { entry_ttl: Duration::from_mins(1), ..config::Cache::default() };
+        Arc::new(Cached::with_clock(Arc::clone(self), backend, &config, clock.clone()))
+    }
+
+    /// A replica with default settings that reads this store's journal.
+    pub(super) async fn proven(self: &Arc<Self>, tiers: Tiers, terms: Terms, ack: Ack, reproof_ratio: f64) -> Replica {
+        let wire = Arc::new(Wire { store: Arc::clone(self), flowing: watch::Sender::new(true) });
+        let (reader, journal) = journal::reader(Arc::clone(&wire), terms);
+        let (proof, clock) = (Proof { journal, terms, ack, reproof_ratio }, TestClock::at_noon());
+        let cached = Cached::assemble(Arc::clone(self), tiers, Some(proof), &config::Cache::default(), clock.clone());
+        let replica = Replica { cached: Arc::new(cached), clock, wire, reader: tokio::spawn(reader.run()) };
+        replica.cached.prime().await.expect("the store answers");
+        replica
     }
 
     pub(super) fn put(&self, token: &TokenRecord) {
@@ -76,7 +107,15 @@ impl TestStore {
     }
 
     fn end(&self, ids: &[TokenId]) -> Revocation {
-        let mut tokens = self.tokens.lock().expect("not poisoned");
+        self.end_in(&mut self.tokens.lock().expect("not poisoned"), ids, true)
+    }
+
+    /// Ends a token as a writer does that goes around the triggers.
+    pub(super) fn end_unrecorded(&self, token: &str) {
+        self.end_in(&mut self.tokens.lock().expect("not poisoned"), &[digest(token).token_id()], false);
+    }
+
+    fn end_in(&self, tokens: &mut HashMap<Digest, Found>, ids: &[TokenId], recorded: bool) -> Revocation {
         let mut ended = Vec::new();
         for (digest, found) in tokens.iter_mut() {
             if ids.contains(&digest.token_id()) && matches!(found, Found::Token(_)) {
@@ -84,7 +123,16 @@ impl TestStore {
                 ended.push(digest.token_id());
             }
         }
+        let mut records = self.records.lock().expect("not poisoned");
+        for id in ended.iter().filter(|_| recorded) {
+            let seq = Some(records.len() as u64 + 1);
+            records.push(Record { seq, ended: Ended::Token(*id) });
+        }
         revocation(ended)
+    }
+
+    fn position(&self) -> Position {
+        Position { seq: self.records.lock().expect("not poisoned").len() as u64, ..NOWHERE }
     }
 
     fn ids(&self) -> Vec<TokenId> {
@@ -100,17 +148,97 @@ fn down() -> Error {
     Error::Unavailable("the database is down".into())
 }
 
+// === impl Replica ===
+
+impl Replica {
+    pub(super) async fn find(&self, token: &str) -> (Found, Source) {
+        let reading = self.cached.find(digest(token), Freshness::Any).await.expect("the store answers");
+        (reading.found, reading.source)
+    }
+
+    /// Looks up until the answer comes from there.
+    pub(super) async fn until_hit(&self, token: &str, tier: Source) {
+        eventually(async || self.find(token).await.1 == tier).await;
+    }
+
+    pub(super) async fn revoke(&self, token: &str) -> Propagation {
+        self.cached.revoke(Target::Digest(digest(token)), ENDING()).await.expect("committed").propagation
+    }
+
+    /// Re-proofs under way.
+    pub(super) fn reproving(&self) -> usize {
+        self.cached.inner.reproofs.under_way()
+    }
+
+    /// Holds back every answer of the journal from now on.
+    pub(super) fn cut(&self) {
+        self.wire.flowing.send_replace(false);
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+// === impl Wire ===
+
+impl Wire {
+    async fn flows(&self) {
+        self.flowing.subscribe().wait_for(|flowing| *flowing).await.expect("the replica lives");
+    }
+}
+
+impl Journal for Wire {
+    async fn poll(&self, after: Option<Position>) -> Result<Poll, Error> {
+        self.flows().await;
+        let known = after.map_or(0, |after| after.seq);
+        let (position, records) = {
+            let _transaction = self.store.tokens.lock().expect("not poisoned");
+            (self.store.position(), self.store.records.lock().expect("not poisoned").clone())
+        };
+        let records = records.into_iter().filter(|record| record.seq > Some(known)).collect();
+        Ok(Poll { position, floor: 0, now: noon(), role: Role::Primary, records })
+    }
+
+    async fn sequence(&self) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    async fn purge(&self, _: u64) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    async fn intact(&self) -> Result<Triggers, Error> {
+        Ok(Triggers::Enabled)
+    }
+
+    async fn canary(&self) -> Result<Option<TokenId>, Error> {
+        Ok(None)
+    }
+
+    async fn note_everything(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
 impl TokenStore for TestStore {
     async fn find(&self, digests: impl Into<Digests> + Send, _: Freshness) -> Result<Reading, Error> {
         let digests = digests.into();
-        let stored = |digest| self.tokens.lock().expect("not poisoned").get(&digest).cloned();
-        let found = digests.all().find_map(stored).unwrap_or(Found::Unknown);
+        let (found, position) = {
+            let tokens = self.tokens.lock().expect("not poisoned");
+            let stored = |digest| tokens.get(&digest).cloned();
+            (digests.all().find_map(stored).unwrap_or(Found::Unknown), self.position())
+        };
         self.sent.fetch_add(1, Ordering::SeqCst);
         let gate = *self.gate.subscribe().wait_for(|gate| *gate != Gate::Held).await.expect("the store lives");
         match gate {
-            Gate::Open | Gate::Held => {
-                Ok(Reading { found, position: NOWHERE, source: Source::Database, age: Duration::ZERO })
-            }
+            Gate::Open | Gate::Held => Ok(Reading { found, position, source: Source::Database, age: Duration::ZERO }),
             Gate::Failing => Err(down()),
             Gate::Panicking => panic!("as the test wants it"),
         }

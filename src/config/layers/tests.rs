@@ -88,7 +88,7 @@ fn a_lower_layer_keeps_what_a_higher_one_does_not_name() {
 #[test]
 fn all_faults_of_all_sources_are_reported_at_once() {
     let faults = Setup::new(
-        "colour = 1\n[databse]\nurl = \"x\"\n[database]\nmax_conections = 5\nmax_connections = \"many\"\n[cache]\nentry_ttl = \"2m\"",
+        "colour = 1\n[databse]\nurl = \"x\"\n[database]\nmax_conections = 5\nmax_connections = \"many\"\n[cache]\nentry_ttl = \"25h\"",
     )
     .env("TOKENWARD_TOKENS__TTL", "90")
     .env("TOKENWARD_TOKENS__TTTL", "1h")
@@ -170,7 +170,7 @@ fn the_urls_are_read_from_files_too_and_judged_as_if_given() {
         .env("TOKENWARD_DATABASE__URL_FILE", database.to_str().unwrap())
         .env("TOKENWARD_REDIS__URL_FILE", redis.to_str().unwrap());
     let faults = setup.faults();
-    assert_eq!(keys(&faults), ["redis.url"]);
+    assert_eq!(keys(&faults), ["redis.url", "cache.mac_key"]);
     assert_eq!(faults[0].from, Origin::SecretFile(redis));
 }
 
@@ -240,7 +240,7 @@ fn a_fault_shows_no_secret() {
         .env("TOKENWARD_DATABASE__URI", "s3cret")
         .flag("--redis-url", "redis.url", "s3cret://")
         .faults();
-    assert_eq!(faults.len(), 10, "{faults:#?}");
+    assert_eq!(faults.len(), 11, "{faults:#?}");
     let shown = format!("{} {faults:?}", Faults(faults.clone()));
     assert!(!shown.contains("s3cret") && !shown.contains("987654321"), "{shown}");
 }

@@ -26,7 +26,10 @@ async fn what_a_poll_shows_is_refused_from_then_on() {
 
 #[tokio::test(start_paused = true)]
 async fn the_view_is_published_before_the_lease() {
-    let shared = Arc::new(Shared::new(terms(), Wrist { origin: Instant::now(), suspended: Arc::default() }));
+    let shared = Arc::new(Shared::new(
+        terms(),
+        Wrist { origin: Instant::now(), suspended: Arc::default(), nanos: Arc::default() },
+    ));
     let stop = Arc::new(AtomicU64::new(0));
     let watching = std::thread::spawn({
         let (shared, stop) = (Arc::clone(&shared), Arc::clone(&stop));

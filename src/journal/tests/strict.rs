@@ -79,6 +79,13 @@ async fn a_revision_is_waited_for() {
     assert_eq!(asked.elapsed(), Duration::ZERO);
     bench.handle.revision_covered(at(7, 99)).await.expect("of another epoch");
 
+    bench.link(Link::Refused);
+    bench.handle.revision_covered(at(1, 10)).await.expect("known already, whatever happens now");
+    let unknown = bench.handle.revision_covered(at(1, 11)).await;
+    assert!(matches!(unknown, Err(Lost::Failed(_))), "told rather than left waiting: {unknown:?}");
+    bench.link(Link::Up);
+    bench.polled().await.expect("a good poll");
+
     let before = bench.polls();
     let never = tokio::time::timeout(LEASE, bench.handle.revision_covered(at(1, 999))).await;
     assert!(never.is_err(), "it was never given");

@@ -1,6 +1,6 @@
 //! The journal's SQL.
 
-use tokenward_migrations::{CLOCK_TABLE, JOURNAL_TABLE};
+use tokenward_migrations::{CHANNEL, CLOCK_TABLE, JOURNAL_TABLE};
 
 use super::{MAX_NUMBERED, MAX_POLLED};
 use crate::store::{
@@ -57,7 +57,7 @@ impl Statements {
                 "SELECT c.floor, (SELECT MIN(seq) FROM {JOURNAL_TABLE}) FROM {CLOCK_TABLE} c WHERE c.id = 1"
             ),
             delete_numbered: sql(&format!("DELETE FROM {JOURNAL_TABLE} WHERE seq <= ?")),
-            note: sql(&format!("INSERT INTO {JOURNAL_TABLE} (digest, user_id) VALUES (?, ?)")),
+            note: sql(&note(dialect)),
             canary_insert: sql(&canary(dialect, schema)),
             new_epoch: sql(&format!("UPDATE {CLOCK_TABLE} SET epoch = ?, floor = seq WHERE id = 1")),
             dialect,
@@ -70,6 +70,16 @@ impl Statements {
         // PostgreSQL takes bound values for text here unless told otherwise.
         let number = self.dialect.integer(&format!("CASE id{cases} END"));
         self.dialect.sql(&format!("UPDATE {JOURNAL_TABLE} SET seq = {number} WHERE id IN ({ids})"))
+    }
+}
+
+/// On PostgreSQL who listens is told when it is committed.
+fn note(dialect: Dialect) -> String {
+    let (digest, user) = (dialect.text("?"), dialect.text("?"));
+    let into = format!("INSERT INTO {JOURNAL_TABLE} (digest, user_id)");
+    match dialect {
+        Dialect::Sqlite | Dialect::Mysql => format!("{into} VALUES (?, ?)"),
+        Dialect::Postgres => format!("{into} SELECT {digest}, {user} FROM pg_notify('{CHANNEL}', '')"),
     }
 }
 

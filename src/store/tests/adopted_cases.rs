@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::UserIdType,
-    domain::{Error, Found, NewToken, Target, TokenQuery, TokenState, TokenStore as _},
+    domain::{Error, Found, Journal as _, NewToken, Target, TokenQuery, TokenState, TokenStore as _},
     store::Database,
 };
 

@@ -112,10 +112,13 @@ pub(super) async fn triggers_that_are_gone_are_named_and_migrate_up_brings_them_
     users_and_tokens(&world).await;
     assert_eq!(missing(&world.store).await, [""; 0]);
     drop_triggers(&world).await;
+    let gone = settled(&world.store).await;
     let count = if world.kind == Kind::Postgres { 6 } else { 4 };
     assert_eq!(missing(&world.store).await.len(), count);
     assert_eq!(noted(&world, &format!("DELETE FROM tokenward_token WHERE {}", is(1))).await, []);
     assert_eq!(world.store.migrate_up().await.expect("up"), ["triggers of the journal"]);
+    let missed = subjects(&world.store, gone).await;
+    assert_eq!(missed, [(None, Ended::Everything)], "who knows what they have missed");
     assert_eq!(missing(&world.store).await, [""; 0]);
     assert_eq!(noted(&world, &format!("DELETE FROM tokenward_token WHERE {}", is(2))).await, tokens([2]));
     assert_eq!(world.store.migrate_up().await.expect("nothing to do"), [""; 0]);
@@ -180,6 +183,12 @@ pub(super) async fn a_new_epoch_shows_in_reads_and_polls(world: World) {
     assert_eq!(poll.records.len(), 1, "all there is, since what was known is of another epoch");
     let reading = world.store.find(Digest::from_bytes([2; 64]), Freshness::Any).await.expect("an answer");
     assert_eq!(reading.position, new);
+}
+
+pub(super) async fn everything_is_noted_and_numbered_at_once(world: World) {
+    let before = settled(&world.store).await;
+    world.store.note_everything().await.expect("noted");
+    assert_eq!(subjects(&world.store, before).await, [(Some(before.seq + 1), Ended::Everything)]);
 }
 
 pub(super) async fn the_rights_stated_are_enough(world: World) {

@@ -3,6 +3,12 @@
 //! The functions run with the rights of their owner and find nothing by the caller's search path: what
 //! is not built in is written with its schema. Nested loops are off in them, since the
 //! plan that suits an update of one row, kept for the session, would take the square of the rows of a large one.
+//!
+//! What is noted is announced, so that replicas that listen look at once. A transaction that has
+//! announced something cannot be prepared (`PREPARE TRANSACTION`): a writer that ends
+//! tokens in two-phase commits is refused.
+
+use tokenward_migrations::CHANNEL;
 
 use super::{Plan, Table, Trigger};
 
@@ -38,12 +44,13 @@ pub(super) fn triggers(plan: &Plan) -> Vec<Trigger> {
 
 /// Notes the rows of `from`, `o` among them.
 fn trigger(plan: &Plan, on: Table, event: &'static str, from: &str) -> Trigger {
+    let notify = notify();
     let body = format!(
         "BEGIN \
          IF (SELECT count(*) FROM (SELECT 1 FROM {from} LIMIT {limit}) few) > {COLLAPSE} THEN \
          INSERT INTO {journal} (digest, user_id) VALUES (NULL, NULL); \
          ELSE INSERT INTO {journal} ({column}) SELECT {key} FROM {from}; END IF; \
-         RETURN NULL; END",
+         IF FOUND THEN {notify}; END IF; RETURN NULL; END",
         limit = COLLAPSE + 1,
         journal = plan.journal,
         column = Plan::column(on),
@@ -59,10 +66,15 @@ fn trigger(plan: &Plan, on: Table, event: &'static str, from: &str) -> Trigger {
 /// `TRUNCATE` tells no rows.
 fn truncate(plan: &Plan, on: Table) -> Trigger {
     let function = format!("{}.{ALL}", plan.home);
-    let body = format!("BEGIN INSERT INTO {} (digest, user_id) VALUES (NULL, NULL); RETURN NULL; END", plan.journal);
+    let note = format!("INSERT INTO {} (digest, user_id) VALUES (NULL, NULL)", plan.journal);
+    let body = format!("BEGIN {note}; {}; RETURN NULL; END", notify());
     let mut sql = define(plan, &function, &body).to_vec();
     sql.extend(attach(plan, on, "truncate", "", &function));
     Trigger { on, event: "truncate", sql }
+}
+
+fn notify() -> String {
+    format!("PERFORM pg_notify('{CHANNEL}', '')")
 }
 
 fn function(home: &str, on: Table, event: &str) -> String {

@@ -69,7 +69,7 @@ pub(crate) fn presented(request: pb::AuthenticateRequest, path: &str) -> Result<
             Freshness::Any
         }
     };
-    let fenced = fence(&mut asked, path, &request.min_revision);
+    let min_revision = revision(&mut asked, path, &request.min_revision);
     let token = match Token::parse(request.token) {
         Ok(token) => Some(token),
         Err(MalformedToken::Empty) => {
@@ -78,19 +78,15 @@ pub(crate) fn presented(request: pb::AuthenticateRequest, path: &str) -> Result<
         }
         Err(MalformedToken::TooLong | MalformedToken::Character) => None,
     };
-    let freshness = if fenced { Freshness::Primary } else { freshness };
-    asked.answer(Some(Presented { token, required_scopes: request.required_scopes, freshness }))
+    asked.answer(Some(Presented { token, required_scopes: request.required_scopes, freshness, min_revision }))
 }
 
-/// Whether an answer must reflect a revision. The primary database reflects every one.
-fn fence(asked: &mut Asked, path: &str, revision: &str) -> bool {
-    if revision.is_empty() {
-        return false;
+/// The place that an answer must reflect, if any.
+fn revision(asked: &mut Asked, path: &str, revision: &str) -> Option<Position> {
+    match revision {
+        "" => None,
+        text => asked.field(&format!("{path}min_revision"), text.parse()),
     }
-    if let Err(fault) = revision.parse::<Position>() {
-        asked.refuse(format!("{path}min_revision"), fault);
-    }
-    true
 }
 
 /// Several tokens to authenticate.

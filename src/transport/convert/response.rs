@@ -104,7 +104,7 @@ pub(crate) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
 }
 
 /// A length of time.
-fn duration(duration: Duration) -> prost_types::Duration {
+pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),

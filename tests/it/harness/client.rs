@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokenward::proto::{
     AuthenticateRequest, AuthenticateResponse, InactiveReason, IssueTokenRequest, IssueTokenResponse, RevokeRequest,
-    RevokeResponse, Token, UpsertUserRequest, UpsertUserResponse, User, issue_token_request::Expiration,
-    revoke_request::Target, status_service_client::StatusServiceClient,
+    RevokeResponse, Token, UpsertUserRequest, UpsertUserResponse, User, cache_service_client::CacheServiceClient,
+    issue_token_request::Expiration, revoke_request::Target, status_service_client::StatusServiceClient,
     token_admin_service_client::TokenAdminServiceClient, token_service_client::TokenServiceClient,
     user_service_client::UserServiceClient,
 };
@@ -24,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) admin: TokenAdminServiceClient<Channel>,
     /// `tokenward.v1.UserService`.
     pub(crate) users: UserServiceClient<Channel>,
+    /// `tokenward.v1.CacheService`.
+    pub(crate) cache: CacheServiceClient<Channel>,
     /// `tokenward.v1.StatusService`.
     pub(crate) status: StatusServiceClient<Channel>,
     /// `grpc.health.v1.Health`.
@@ -61,6 +63,7 @@ impl Client {
             tokens: TokenServiceClient::new(channel.clone()),
             admin: TokenAdminServiceClient::new(channel.clone()),
             users: UserServiceClient::new(channel.clone()),
+            cache: CacheServiceClient::new(channel.clone()),
             status: StatusServiceClient::new(channel.clone()),
             health: HealthClient::new(channel.clone()),
             channel,

@@ -83,6 +83,11 @@ impl MariaDb {
         std::fs::read_to_string(self.dir.path().join("data/general.log")).expect("the general log is on")
     }
 
+    /// The administrator's way to the service's database, past the relay.
+    pub(crate) fn admin_url(&self) -> String {
+        format!("mysql://root@localhost/tokenward?socket={}", self.socket().display())
+    }
+
     fn url(&self) -> String {
         format!("mysql://root@localhost/?socket={}", self.socket().display())
     }

@@ -99,6 +99,31 @@ impl Postgres {
             .collect()
     }
 
+    /// The administrator's way to the service's database, past the relay.
+    pub(crate) fn admin_url(&self) -> String {
+        self.url("postgres", "tokenward")
+    }
+
+    /// A second server with the same content, that follows this one. From now on a commit
+    /// here waits until it is there as well.
+    pub(crate) async fn standby(&self) -> Self {
+        let dir = template::directory();
+        let mut command = template::unprivileged(program("pg_basebackup"));
+        command.arg("-D").arg(dir.path().join("data")).arg("-h").arg(self.dir.path());
+        template::run(command.args(["-U", "postgres", "-R", "-c", "fast", "--no-sync"]));
+        let standby = Self { process: launch(dir.path()), dir };
+        standby.answers().await;
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+        self.execute("SELECT pg_reload_conf()").await;
+        standby
+    }
+
+    /// Ends a standby's recovery: it takes writes from then on.
+    pub(crate) async fn promote(&self) {
+        self.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
+        self.execute("SELECT pg_promote()").await;
+    }
+
     fn url(&self, role: &str, database: &str) -> String {
         format!("postgres://{role}@localhost/{database}?host={}", self.dir.path().display())
     }

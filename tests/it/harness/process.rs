@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -13,6 +13,9 @@ use nix::{
 };
 
 use super::eventually::within;
+
+/// Where [`field`] finds the parent of a process.
+const PARENT: usize = 1;
 
 /// A child that never outlives its owner.
 ///
@@ -55,11 +58,15 @@ impl Process {
         self::signal(&[self.pid()], signal);
     }
 
-    /// Stops the process and its children: they keep their sockets and answer nothing.
+    /// Stops the process and its children, and waits until they have: they keep their
+    /// sockets and answer nothing.
     pub(crate) fn pause(&self) {
         // The parent first, so that it has no more children while they are listed.
         self.signal(Signal::SIGSTOP);
-        signal(&children(self.pid()), Signal::SIGSTOP);
+        wait_until_stopped(self.pid());
+        let children = children(self.pid());
+        signal(&children, Signal::SIGSTOP);
+        children.into_iter().for_each(wait_until_stopped);
     }
 
     /// Undoes [`Self::pause`].
@@ -105,6 +112,22 @@ fn signal(pids: &[Pid], signal: Signal) {
     }
 }
 
+/// Each thread runs on until it has seen the signal.
+fn wait_until_stopped(pid: Pid) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_stopped(pid) {
+        assert!(Instant::now() < deadline, "process {pid} does not stop");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether every thread is: by proc(5), `T` in the third field of its `stat`. One that has ended counts.
+fn is_stopped(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    stats.filter_map(|stat| Some(stat.rsplit_once(") ")?.1.starts_with(['T', 'Z', 'X']))).all(|stopped| stopped)
+}
+
 fn append(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).expect("a test's directory is writable")
 }
@@ -121,8 +144,13 @@ fn children(parent: Pid) -> Vec<Pid> {
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
+    field(pid, PARENT)?.parse().ok()
+}
+
+/// A field of proc(5)'s `stat`, counted from the one after the program's name; `None` when the process is gone.
+fn field(pid: i32, number: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold anything.
+    // The program's name stands in parentheses and may hold anything.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(1)?.parse().ok()
+    fields.split_whitespace().nth(number).map(str::to_owned)
 }

@@ -50,16 +50,26 @@ impl Redis {
         self.dir.path().join("redis.sock")
     }
 
+    /// Where it keeps its files.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// Ends it as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.process.end(Signal::SIGKILL);
     }
 
-    /// Starts it again, empty, on the same socket.
+    /// Starts it again on the same socket: empty, unless it was saved.
     pub(crate) async fn restart(&mut self) {
         self.process = launch(&self.dir, &[]);
         self.password = None;
         self.answers().await;
+    }
+
+    /// Writes all it holds to its disk, where [`Self::restart`] finds it.
+    pub(crate) async fn save(&self) {
+        self.command(&["SAVE"]).await;
     }
 
     /// Restarts it with a data set that takes minutes to load: until
@@ -132,7 +142,7 @@ impl Redis {
     }
 
     /// `None` when there is no connection, or it ends before the answer.
-    async fn try_command(&self, words: &[&str]) -> Option<Reply> {
+    pub(crate) async fn try_command(&self, words: &[&str]) -> Option<Reply> {
         let mut stream = BufReader::new(UnixStream::connect(self.socket()).await.ok()?);
         if let Some(password) = &self.password {
             exchange(&mut stream, &["AUTH", password]).await?;

@@ -82,6 +82,21 @@ impl Server {
         self.process.stdout() + &self.process.stderr()
     }
 
+    /// Stops it with its sockets open.
+    pub(crate) fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Undoes [`Self::pause`].
+    pub(crate) fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.process.end(Signal::SIGKILL);
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);

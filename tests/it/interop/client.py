@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 from grpc_tools import protoc
 
-SERVICES = ["StatusService", "TokenAdminService", "TokenService", "UserService"]
+SERVICES = ["CacheService", "StatusService", "TokenAdminService", "TokenService", "UserService"]
 DEADLINE_SECONDS = 5
 
 

@@ -7,7 +7,7 @@ use tokenward::proto::{DeleteUserRequest, GetUserRequest, InactiveReason, Propag
 use tonic::{Code, Response};
 
 use super::assert_active;
-use crate::harness::client::{Client, Refusal};
+use crate::harness::client::{Client, Refusal, for_user};
 
 fn user(id: &str, active: bool, attributes: &[(&str, &str)]) -> User {
     let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -65,7 +65,10 @@ pub(super) async fn a_disabled_user_has_no_active_token_until_enabled(client: &C
     for token in [&first, &second] {
         assert_eq!(client.reason(&token.secret).await, InactiveReason::UserDisabled);
     }
+    let refused = client.try_issue(for_user("suspect")).await.expect_err("a token would not be active");
+    assert_eq!(Refusal::of(&refused).kind(), (Code::FailedPrecondition, "USER_DISABLED"));
     masked(client, user("suspect", true, &[]), "active").await;
     assert_active(client, &first.secret).await;
     assert_active(client, &second.secret).await;
+    client.issue("suspect").await;
 }

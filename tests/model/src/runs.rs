@@ -58,6 +58,9 @@ pub const SMALL: Bound = Bound { calls: [1, 1], at_once: 1, lease: 1 };
 /// A replica that makes two calls, one after the other.
 pub const FULL: Bound = Bound { calls: [1, 2], at_once: 1, lease: 2 };
 
+/// One call on each replica again, enough to catch most mutants.
+pub const PAIR: Bound = Bound { calls: [1, 1], ..FULL };
+
 /// Every run, those that must hold first.
 #[must_use]
 pub fn all() -> Vec<Run> {

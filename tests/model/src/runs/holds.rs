@@ -1,7 +1,7 @@
 //! The runs that must hold: the protocol with every part in place, in one world
 //! after another.
 
-use super::{Expect, FULL, Run, SMALL};
+use super::{Expect, FULL, PAIR, Run, SMALL};
 use crate::environment::{Bound, Environment, Purging, Reach, RedisKind, Service, Writer};
 use crate::properties::{AFTER_COMPLETE, BOUND, COMPLETE, GRACE, HIT, RECOVERY, REFUSAL};
 use crate::protocol::{Ack, Flights, Memory, Protocol, Publication, Retry};
@@ -98,7 +98,8 @@ fn grace() -> Vec<Run> {
             Protocol::with_grace(1),
             world(RedisKind::Failing),
         )
-        .expecting(GRACE, Expect::Reached),
+        .expecting(GRACE, Expect::Reached)
+        .paired(),
         run(
             "grace-adversary",
             "outage grace, the worst Redis: PENDING, and L + G holds",
@@ -106,7 +107,8 @@ fn grace() -> Vec<Run> {
             world(RedisKind::Adversary),
         )
         .expecting(GRACE, Expect::Reached)
-        .expecting(COMPLETE, Expect::NeverReached),
+        .expecting(COMPLETE, Expect::NeverReached)
+        .paired(),
     ]
 }
 
@@ -152,6 +154,12 @@ impl Run {
     /// A replica's memory matters only from its second call on.
     fn recalling(self) -> Self {
         Self { small: Bound { lease: 1, ..FULL }, ..self }
+    }
+
+    /// Ages go up to `L + G`, and a poll may fail at any time: with a second call the states
+    /// would fill more memory than most machines have.
+    fn paired(self) -> Self {
+        Self { full: PAIR, ..self }
     }
 
     fn crowded(self) -> Self {

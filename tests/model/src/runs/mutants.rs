@@ -1,15 +1,12 @@
 //! The mutants: the protocol with one part taken out, in a world where the whole
 //! of it holds. Each must be caught, or its part would not be needed.
 
-use super::{Expect, FULL, Run, SMALL};
+use super::{Expect, FULL, PAIR, Run, SMALL};
 use crate::environment::{Bound, Environment, Purging, Reach, RedisKind, Service, Writer};
 use crate::properties::{AFTER_COMPLETE, BOUND, REFUSAL};
 use crate::protocol::{
     Ack, Barrier, Fallback, Flights, Hit, LeaseStart, Mark, Memory, Protocol, Publication, Purge, Put, Retry, Stamp,
 };
-
-/// One call on each replica is enough to catch most mutants.
-const PAIR: Bound = Bound { calls: [1, 1], ..FULL };
 
 /// A replica's memory matters only from its second call on.
 const TWICE: Bound = Bound { calls: [0, 2], ..FULL };
@@ -111,9 +108,14 @@ fn grace_parts() -> Vec<Run> {
     let short = Protocol { mark: Mark::Tombstone(2), ..Protocol::with_grace(1) };
     let hasty = Protocol { barrier: Barrier::ForgetsGrace, ..Protocol::with_grace(1) };
     vec![
-        Run { small: SMALL, ..slip("grace-short-tombstone", "outage grace: a tombstone lives only L", short, cut) },
         Run {
             small: SMALL,
+            full: PAIR,
+            ..slip("grace-short-tombstone", "outage grace: a tombstone lives only L", short, cut)
+        },
+        Run {
+            small: SMALL,
+            full: PAIR,
             ..slip("grace-complete", "outage grace: COMPLETE after the wait, not PENDING", hasty, down)
         },
     ]

@@ -1,0 +1,1 @@
+"""Authentication of Django REST framework requests by tokenward."""

@@ -1,0 +1,39 @@
+//! Making every fact worthless, wherever it is kept.
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Cached, Inner,
+    spread::{pending_until, to_its_end},
+};
+use crate::domain::{Clock, Epochs, Error, NewEpoch, Propagation, TokenStore};
+
+// === impl Cached ===
+
+impl<S: TokenStore + Epochs, C: Clock> Epochs for Cached<S, C> {
+    async fn new_epoch(&self) -> Result<NewEpoch, Error> {
+        let inner = self.inner.clone();
+        to_its_end(&self.inner.changes, async move {
+            let begun = inner.store.new_epoch().await?;
+            let committed = Instant::now();
+            inner.epoch.learn(begun.position);
+            Ok(NewEpoch { propagation: inner.await_leases(committed).await, ..begun })
+        })
+        .await
+    }
+}
+
+// === impl Inner ===
+
+impl<S: TokenStore, C: Clock> Inner<S, C> {
+    /// No tombstone can tell of a flush, so it has spread when leases from before it have lapsed.
+    async fn await_leases(&self, committed: Instant) -> Propagation {
+        match &self.proof {
+            Some(proof) => {
+                sleep_until(committed + proof.terms.max_staleness).await;
+                proof.terms.untold(committed)
+            }
+            None => pending_until(committed + self.entry_ttl),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The scripts: each decides and changes one key in one step.
+//!
+//! `pcall`, because whatever else stands under the key, a value of another type above
+//! all, is not a tombstone.
+
+/// Lua that Redis runs, and the SHA-1 of it by which Redis knows it; a test compares the two.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Script {
+    pub(super) text: &'static str,
+    pub(super) sha: &'static str,
+}
+
+/// Stores a fact unless a tombstone stands there.
+pub(super) const PUT: Script = Script {
+    text: r"if redis.pcall('GETRANGE', KEYS[1], 0, 0) == '\0' then return 0 end
+return redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])",
+    sha: "4513be8590d80346069556207b40939746c0c757",
+};
+
+/// Deletes whatever stands there unless it is a tombstone: a delete can arrive late, and
+/// the tombstone may be another replica's, which has answered COMPLETE because of it.
+pub(super) const DROP: Script = Script {
+    text: r"if redis.pcall('GETRANGE', KEYS[1], 0, 0) == '\0' then return 0 end
+return redis.pcall('DEL', KEYS[1])",
+    sha: "66fc97166a54057115764b6242ed122789cca088",
+};
+
+/// What only [`crate::mutant::Mutant::PutGuard`] sends.
+pub(super) const UNGUARDED_PUT: &str = "return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";

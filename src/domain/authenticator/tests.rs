@@ -1,0 +1,132 @@
+//! Revisions: what is waited for, and who is asked then.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::domain::{
+    Digests, Ending, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User, UserChange, UserId,
+};
+
+/// Knows no token, and counts what it is asked.
+#[derive(Default)]
+struct Counter {
+    /// The place that caches have come to.
+    reached: u64,
+    /// The place that the primary has come to.
+    primary: u64,
+    waits: Mutex<Vec<u64>>,
+    asked: Mutex<Vec<Freshness>>,
+}
+
+fn at(seq: u64) -> Position {
+    Position { epoch: 1, seq }
+}
+
+fn presented(token: &str, min_revision: Option<u64>) -> Presented {
+    Presented {
+        token: Some(Token::parse(token.to_owned()).expect("well-formed")),
+        required_scopes: Vec::new(),
+        freshness: Freshness::Any,
+        min_revision: min_revision.map(at),
+    }
+}
+
+fn over(store: Counter) -> (Arc<Counter>, Authenticator<Counter, SetClock>) {
+    let store = Arc::new(store);
+    (Arc::clone(&store), Authenticator::new(store, SetClock::at(chrono::DateTime::UNIX_EPOCH), Hashing::default()))
+}
+
+// === impl Counter ===
+
+impl Counter {
+    fn asked(&self) -> Vec<Freshness> {
+        self.asked.lock().expect("not poisoned").clone()
+    }
+
+    fn waits(&self) -> Vec<u64> {
+        let mut waits = self.waits.lock().expect("not poisoned").clone();
+        waits.sort_unstable();
+        waits
+    }
+}
+
+fn never<T>() -> Result<T, Error> {
+    Err(Error::Unsupported("an authenticator does not ask for it"))
+}
+
+impl TokenStore for Counter {
+    async fn find(&self, _: impl Into<Digests> + Send, freshness: Freshness) -> Result<Reading, Error> {
+        self.asked.lock().expect("not poisoned").push(freshness);
+        let source = if freshness == Freshness::Primary { Source::Database } else { Source::SharedCache };
+        Ok(Reading { found: Found::Unknown, position: at(self.primary), source, age: Duration::ZERO })
+    }
+
+    async fn reflects(&self, position: Position) -> bool {
+        self.waits.lock().expect("not poisoned").push(position.seq);
+        position.seq <= self.reached
+    }
+
+    async fn insert(&self, _: NewToken) -> Result<Inserted, Error> {
+        never()
+    }
+
+    async fn revoke(&self, _: Target, _: Ending) -> Result<Revocation, Error> {
+        never()
+    }
+
+    async fn revoke_all(&self, _: UserId, _: Option<Target>, _: Ending) -> Result<Revocation, Error> {
+        never()
+    }
+
+    async fn get(&self, _: TokenId) -> Result<TokenRecord, Error> {
+        never()
+    }
+
+    async fn list(&self, _: TokenQuery) -> Result<Vec<TokenRecord>, Error> {
+        never()
+    }
+
+    async fn user(&self, _: UserId) -> Result<User, Error> {
+        never()
+    }
+
+    async fn upsert_user(&self, _: UserChange) -> Result<(User, Revocation), Error> {
+        never()
+    }
+
+    async fn delete_user(&self, _: UserId, _: Ending) -> Result<Revocation, Error> {
+        never()
+    }
+}
+
+#[tokio::test]
+async fn a_revision_that_caches_have_come_to_is_answered_from_them() {
+    let (store, authenticator) = over(Counter { reached: 7, ..Counter::default() });
+    authenticator.authenticate(presented("a", Some(7))).await.expect("answered");
+    authenticator.authenticate(presented("a", None)).await.expect("answered");
+    assert_eq!((store.waits(), store.asked()), (vec![7], vec![Freshness::Any; 2]));
+}
+
+#[tokio::test]
+async fn the_primary_is_asked_where_caches_do_not_come_to_the_revision() {
+    let (store, authenticator) = over(Counter { reached: 6, primary: 7, ..Counter::default() });
+    authenticator.authenticate(presented("a", Some(7))).await.expect("answered");
+    assert_eq!(store.asked(), [Freshness::Primary]);
+    let refused = authenticator.authenticate(presented("a", Some(8))).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "the primary has not come to it either: {refused:?}");
+    let over = Presented { min_revision: Some(Position { epoch: 2, seq: 8 }), ..presented("a", None) };
+    authenticator.authenticate(over).await.expect("places of two epochs do not compare");
+}
+
+#[tokio::test]
+async fn a_batch_waits_for_each_revision_once_and_not_for_what_needs_none() {
+    let (store, authenticator) = over(Counter { reached: 7, primary: 9, ..Counter::default() });
+    let mut batch: Vec<_> = (0..50).flat_map(|_| [presented("a", Some(7)), presented("b", Some(9))]).collect();
+    batch.push(Presented { freshness: Freshness::Primary, ..presented("c", Some(3)) });
+    batch.push(Presented { token: None, ..presented("d", Some(4)) });
+    let answers = authenticator.authenticate_all(batch).await.expect("answered");
+    assert_eq!(answers.len(), 102);
+    assert_eq!(store.waits(), [7, 9]);
+    let primary = store.asked().into_iter().filter(|freshness| *freshness == Freshness::Primary).count();
+    assert_eq!(primary, 51);
+}
