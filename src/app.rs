@@ -33,6 +33,10 @@ use crate::{
     },
 };
 
+mod upkeep;
+
+pub use upkeep::{import, prune};
+
 /// Longest time to close connections at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Time between two looks for `request_id`s that are past their retention.
@@ -55,6 +59,18 @@ pub enum Error {
     /// The cache's settings are wrong.
     #[error(transparent)]
     Cache(#[from] cache::StartError),
+    /// The settings of django-rest-knox-redis's Redis are wrong.
+    #[error(transparent)]
+    KnoxRedis(#[from] crate::knox_redis::StartError),
+    /// A pruning was broken off.
+    #[error("pruning was broken off; what was deleted stays deleted, run it again")]
+    Prune(#[source] crate::domain::Error),
+    /// Another process is at it.
+    #[error("another process is pruning: try again in a minute")]
+    PruneBusy,
+    /// An import was broken off.
+    #[error("the import was broken off; what was imported stays, run it again")]
+    Import(#[source] crate::domain::Error),
     /// The address cannot be listened on.
     #[error("server.listen: cannot listen on {address}")]
     Listen {
@@ -110,6 +126,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
     background.spawn(reporter.run());
     background.spawn(purge(database.clone(), config.tokens.request_id_retention));
+    upkeep::start(&config, &database, &mut background)?;
     let facts = facts(address, &database, &backend);
     let proof = proof(&config, &database, &backend, &mut background);
     let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, proof, &config.cache));

@@ -9,6 +9,7 @@ mod error;
 mod idempotency;
 mod issuer;
 mod journal;
+mod outbox;
 mod ports;
 mod record;
 mod revoker;
@@ -20,6 +21,7 @@ pub use clock::{SetClock, SystemClock};
 pub use error::{Error, InactiveReason, Subject, Violation};
 pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
 pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};
+pub use outbox::{Notice, Outbox};
 pub use ports::{
     Clock, Cursor, Ending, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewToken, Position,
     Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,

@@ -10,6 +10,7 @@ pub mod config;
 
 pub mod cache;
 pub mod journal;
+pub mod knox_redis;
 pub mod store;
 
 pub mod transport;

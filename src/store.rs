@@ -32,14 +32,18 @@ use crate::{
     },
 };
 
+mod chore;
 mod connect;
 mod dialect;
 mod error;
 mod find;
+mod import;
 mod issue;
 mod journal;
 mod migrate;
+mod outbox;
 mod pool;
+mod prune;
 mod read;
 mod revoke;
 mod rows;
@@ -50,7 +54,10 @@ mod triggers;
 mod user_key;
 mod users;
 
+pub use import::{Import, ImportMode, Imported};
 pub use migrate::{MigrationState, MigrationStatus, SchemaError};
+pub use outbox::Backlog;
+pub use prune::{PruneMode, Pruned, Pruning};
 
 /// The tokens and users in a database. Clones share its connections.
 #[derive(Clone)]
@@ -67,6 +74,11 @@ struct Inner {
     /// Another, for what keeps the journal in order and may wait for locks.
     journal: Pool,
     journal_statements: journal::Statements,
+    /// Another, for what works in the background. Nothing that callers wait for does.
+    upkeep: Pool,
+    prune_statements: prune::Statements,
+    /// `None` where nobody is to be told.
+    outbox: Option<outbox::Open>,
     /// Look-ups under way or waiting for a connection.
     lookups: Semaphore,
     limits: Limits,
@@ -133,6 +145,9 @@ impl Database {
             probe: Pool::new(connector.clone(), probe_limits(limits)),
             journal: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
             journal_statements: journal::Statements::new(dialect, &schema),
+            upkeep: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
+            prune_statements: prune::Statements::new(dialect, &schema, config.prune.batch),
+            outbox: outbox::Open::new(&config.knox_redis, dialect),
             lookups: Semaphore::new(config.database.max_concurrent_lookups as usize),
             limits,
             limit_per_user: config.tokens.limit_per_user,
@@ -178,7 +193,7 @@ impl Database {
 
     /// Closes every connection, within 10 seconds.
     pub async fn close(&self) {
-        tokio::join!(self.0.pool.close(), self.0.probe.close(), self.0.journal.close());
+        tokio::join!(self.0.pool.close(), self.0.probe.close(), self.0.journal.close(), self.0.upkeep.close());
     }
 
     /// Runs a write in a task of its own: once polled it runs to its end, within a bound,

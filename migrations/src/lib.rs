@@ -18,6 +18,7 @@ use sea_orm_migration::{
 mod m20261120_000001_initial;
 mod m20261120_000002_native_tables;
 mod m20261120_000003_journal;
+mod m20261121_000004_upkeep;
 mod triggers;
 
 pub use triggers::{Installed, Outcome, Triggers};
@@ -32,6 +33,10 @@ pub const REQUEST_TABLE: &str = "tokenward_issue_request";
 pub const CLOCK_TABLE: &str = "tokenward_clock";
 /// What has ended, in the order of commits.
 pub const JOURNAL_TABLE: &str = "tokenward_journal";
+/// Ended tokens that django-rest-knox-redis has yet to be told of.
+pub const OUTBOX_TABLE: &str = "tokenward_outbox";
+/// What one replica does at a time, who does it, and when it was last done.
+pub const CHORE_TABLE: &str = "tokenward_chore";
 /// What [`Migrator::apply`] names when it put triggers up that were gone.
 const TRIGGERS: &str = "triggers of the journal";
 
@@ -143,6 +148,7 @@ impl MigratorTraitSelf for Migrator {
             changes.push(Box::new(m20261120_000002_native_tables::Change(tables.clone())));
         }
         changes.push(Box::new(m20261120_000003_journal::Change(self.triggers.clone())));
+        changes.push(Box::new(m20261121_000004_upkeep::Change));
         changes
     }
 

@@ -71,11 +71,13 @@ pub(super) fn sections() -> Vec<(String, String)> {
 }
 
 /// The secrets of a configuration, by key.
-pub(super) fn secrets(config: &Config) -> [(&'static str, &SecretText); 3] {
+pub(super) fn secrets(config: &Config) -> [(&'static str, &SecretText); 5] {
     [
         ("database.url", &config.database.url),
         ("redis.url", &config.redis.url),
         ("redis.password", &config.redis.password),
+        ("knox_redis.url", &config.knox_redis.url),
+        ("knox_redis.password", &config.knox_redis.password),
     ]
 }
 
@@ -212,7 +214,7 @@ mod tests {
     #[test]
     fn a_setting_is_optional_when_its_field_is() {
         let optional: Vec<_> = settings().iter().filter(|setting| setting.optional).map(Setting::key).collect();
-        assert_eq!(optional.len(), 15, "{optional:?}");
+        assert_eq!(optional.len(), 17, "{optional:?}");
         assert!(optional.iter().all(|key| setting(key).is_some_and(|setting| setting.default.is_null())));
         assert!(settings().iter().filter(|setting| !setting.optional).all(|setting| !setting.default.is_null()));
     }

@@ -7,7 +7,7 @@ use super::{
     Inner,
     error::StoreError,
     issue::repeat,
-    journal,
+    journal, outbox,
     pool::Transaction,
     read,
     rows::{self, EndedRow},
@@ -57,6 +57,7 @@ pub(super) async fn end_all(
         .partition(|row| except.is_some_and(|target| names(target, row.digest)));
     delete(inner, transaction, key, spared.first()).await?;
     mark(inner, transaction, &ended, ending).await?;
+    outbox::note(inner, transaction, &ended).await?;
     if !ended.is_empty() {
         // One record for all of them. It has the spared one proved again, which it passes.
         journal::note_user(inner, transaction, key).await?;
@@ -91,8 +92,10 @@ async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<(u
         }
     }
     mark(inner, &transaction, &ended, ending).await?;
+    outbox::note(inner, &transaction, &ended).await?;
     journal::note_tokens(inner, &transaction, ended.iter().map(|row| row.digest)).await?;
     transaction.commit().await?;
+    outbox::wake(inner);
     Ok((live(&ended, ending), vec![token_id(target)]))
 }
 
@@ -107,10 +110,12 @@ async fn revoke_all_once(
     transaction.row(&inner.statements.user_held, vec![key.value.clone()]).await?;
     let ended = end_all(inner, &transaction, key, except, ending).await?;
     transaction.commit().await?;
+    outbox::wake(inner);
     Ok(ended)
 }
 
-async fn held(
+/// A user's tokens, held to the transaction's end.
+pub(super) async fn held(
     inner: &Inner,
     transaction: &Transaction<'_>,
     sql: &str,

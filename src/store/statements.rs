@@ -256,15 +256,16 @@ impl Names {
         format!("d.display_name, d.scopes, d.metadata, d.hint, {used}, {revoked}")
     }
 
-    /// What is kept of a token that ends: digest, user, created, expiry.
+    /// What is kept of a token that ends: digest, user, created, expiry, key.
     fn ended(&self) -> String {
         let Self { dialect, token: t, .. } = self;
         format!(
-            "t.{}, {}, {}, {}",
+            "t.{}, {}, {}, {}, t.{}",
             t.digest,
             dialect.text(&format!("t.{}", t.user)),
             dialect.time(&format!("t.{}", t.created)),
             dialect.time(&format!("t.{}", t.expiry)),
+            t.key,
         )
     }
 

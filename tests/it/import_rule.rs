@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 16] = [
+const RULES: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("component", &[]),
@@ -18,6 +18,7 @@ const RULES: [(&str, &[&str]); 16] = [
     ("store", &["domain", "config", "component", "metrics"]),
     ("journal", &["domain", "config", "component", "metrics"]),
     ("cache", &["domain", "journal", "config", "component", "metrics"]),
+    ("knox_redis", &["domain", "config"]),
     ("transport", &["domain", "config", "component", "metrics", "proto"]),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "config", "proto", "store", "telemetry", "shutdown"]),

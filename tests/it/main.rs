@@ -14,3 +14,4 @@ mod queries;
 mod replicas;
 mod rpc;
 mod shutdown;
+mod upkeep;

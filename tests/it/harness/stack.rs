@@ -93,13 +93,19 @@ impl Stack {
 
     /// A service beside a Django project with django-rest-knox on PostgreSQL: the tables are Django's.
     pub(crate) async fn start_beside_django(with: With) -> Self {
+        Self::start_beside_django_with(with, &[]).await
+    }
+
+    /// The same, with settings of the service.
+    pub(crate) async fn start_beside_django_with(with: With, extra: &[(&str, &str)]) -> Self {
         let postgres = postgres().await;
         postgres.server.execute_as_owner(DJANGO).await;
         let redis = match with {
             With::Memory => None,
             With::Redis => Some(redis().await),
         };
-        Self::on(Database::Postgres(postgres), redis, &[("TOKENWARD_DATABASE__SCHEMA", "knox")]).await
+        let settings = [&[("TOKENWARD_DATABASE__SCHEMA", "knox")], extra].concat();
+        Self::on(Database::Postgres(postgres), redis, &settings).await
     }
 
     /// The same, with a Redis in whatever condition it is.
@@ -126,6 +132,11 @@ impl Stack {
     /// the service's own directory, another deployment on the same Redis.
     pub(crate) async fn another_server(&self) -> Server {
         Server::start(&self.settings).await
+    }
+
+    /// The settings of the service, for verbs that take them.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Redis, in a stack that has it.
