@@ -113,8 +113,8 @@ impl<O: Outbox> Courier<O> {
     async fn deliver(&mut self, notices: &[Notice]) -> Result<(), DeliveryError> {
         // Taken out, so that a connection that fails is not used again.
         let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.blueprint.connect().await?,
+            Some(connection) if connection.is_open() => connection,
+            Some(_) | None => self.blueprint.connect().await?,
         };
         connection.delete(&self.keys, notices).await?;
         self.connection = Some(connection);

@@ -55,7 +55,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.breaker(&config.breaker);
     judge.tokens(&config.tokens);
     judge.health(&config.health);
-    judge.prune(&config.prune);
+    judge.prune(&config.prune, &config.tokens);
     judge.knox_redis(&config.knox_redis);
     judge.log(&config.log);
     judge.faults
@@ -183,10 +183,15 @@ impl Judge<'_> {
         self.more_than_none("health.interval", health.interval);
     }
 
-    fn prune(&mut self, prune: &Prune) {
+    fn prune(&mut self, prune: &Prune, tokens: &Tokens) {
         if prune.keep_expired < MIN_KEEP_EXPIRED {
             let remedy = "give at least 1h: the journal still records the deletion of younger ones";
             self.refuse(&["prune.keep_expired"], "is shorter than an hour", remedy);
+        }
+        if prune.keep_expired < tokens.request_id_retention {
+            let problem = format!("is shorter than tokens.request_id_retention, {}", text(tokens.request_id_retention));
+            let remedy = "give at least as long: a repeated request_id names its first token";
+            self.refuse(&["prune.keep_expired", "tokens.request_id_retention"], problem, remedy);
         }
         if !(1..=MAX_PRUNE_BATCH).contains(&prune.batch) {
             let remedy = format!("give 1 to {MAX_PRUNE_BATCH}");
@@ -344,7 +349,8 @@ mod tests {
             ("tokens.prefix = \"12345678901\"", "tokens.prefix = \"knx_\""),
             ("tokens.request_id_retention = \"0s\"", "tokens.request_id_retention = \"1s\""),
             ("health.interval = \"0s\"", "health.database_grace = \"0s\""),
-            ("prune.keep_expired = \"3599s\"", "prune.keep_expired = \"1h\""),
+            ("prune.keep_expired = \"3599s\"\ntokens.request_id_retention = \"1s\"", "prune.keep_expired = \"1h\""),
+            ("tokens.request_id_retention = \"31d\"", "tokens.request_id_retention = \"30d\""),
             ("prune.batch = 0", "prune.batch = 1"),
             ("prune.batch = 1001", "prune.batch = 1000\nprune.interval = \"0s\""),
             ("knox_redis.url = \"cache:6379\"", "knox_redis.url = \"redis://r\""),

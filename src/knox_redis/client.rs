@@ -107,6 +107,11 @@ impl fmt::Debug for Blueprint {
 // === impl Connection ===
 
 impl Connection {
+    /// Whether it is worth a try: a server closes what is idle for long.
+    pub(super) fn is_open(&self) -> bool {
+        self.client.is_connected()
+    }
+
     /// Deletes the tokens and takes them out of their users' sets.
     pub(super) async fn delete(&self, keys: &Keys, notices: &[Notice]) -> Result<(), DeliveryError> {
         let tokens = notices.iter().map(|notice| keys.token(&notice.token_key)).collect();

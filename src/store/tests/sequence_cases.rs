@@ -207,6 +207,7 @@ pub(super) async fn the_rights_stated_are_enough(world: World) {
     }
     world.sql(&grant("SELECT, INSERT, UPDATE, DELETE", "tokenward_journal", "service")).await;
     world.sql(&grant("SELECT, UPDATE", "tokenward_clock", "service")).await;
+    world.sql(&grant("SELECT, UPDATE", "tokenward_chore", "service")).await;
     if world.kind == Kind::Mariadb {
         world.sql(&grant("TRIGGER", our_own[0], "service")).await;
         world.sql(&grant("TRIGGER", our_own[1], "service")).await;
@@ -220,6 +221,10 @@ pub(super) async fn the_rights_stated_are_enough(world: World) {
     service.revoke(target, super::world::ending()).await.expect("revoked");
     assert!(service.purge(0).await.expect("purged") > 0);
     service.new_epoch().await.expect("a new epoch");
+    let (keep, mode) = (std::time::Duration::from_hours(1), crate::store::PruneMode::Delete);
+    let pruning =
+        service.begin_pruning(keep, mode, std::time::Duration::ZERO).await.expect("a turn").expect("it is free");
+    pruning.run(|_| {}).await.expect("pruned");
 }
 
 async fn signed_in(world: &World, name: &str) -> Database {
