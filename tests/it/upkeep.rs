@@ -150,10 +150,10 @@ async fn keys_of_django_rest_framework_go_on_working_and_a_killed_import_is_run_
     assert!(rest.status.success(), "{}", said(&rest));
     assert!(!said(&rest).contains("\n0 already there"), "{}", said(&rest));
     assert!(!said(&rest).contains(&drf_key(1)[..15]));
-    let same = "DO $$ BEGIN ASSERT (SELECT count(*) = 40000 FROM knox_authtoken k JOIN authtoken_token a ON \
+    let every_one = "DO $$ BEGIN ASSERT (SELECT count(*) = 40000 FROM knox_authtoken k JOIN authtoken_token a ON \
         k.digest = encode(sha512(a.key::bytea), 'hex') AND k.token_key = left(a.key, 15) AND k.user_id = a.user_id \
         AND k.created = a.created AND k.expiry IS NULL); END $$";
-    stack.postgres().server.execute_as_owner(same).await;
+    stack.postgres().server.execute_as_owner(every_one).await;
     let answer = stack.client().authenticate(&drf_key(2)).await;
     assert_eq!((answer.active, answer.user.map(|user| user.user_id)), (true, Some("1".to_owned())));
     assert_eq!(stack.client().reason(&drf_key(1)).await, InactiveReason::UserDisabled);
