@@ -58,7 +58,7 @@ fn statements(backend: DatabaseBackend) -> [&'static str; 3] {
             "CREATE TABLE IF NOT EXISTS tokenward_chore (name varchar(32) NOT NULL PRIMARY KEY, \
              holder varchar(64) NOT NULL, held_until bigint NOT NULL, ended bigint NOT NULL) \
              ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-            "INSERT INTO tokenward_chore VALUES ('prune', '', 0, 0) ON DUPLICATE KEY UPDATE name = name",
+            "INSERT IGNORE INTO tokenward_chore VALUES ('prune', '', 0, 0)",
         ],
         _ => [
             "CREATE TABLE IF NOT EXISTS tokenward_outbox (id integer PRIMARY KEY AUTOINCREMENT, \
