@@ -35,7 +35,10 @@ use crate::{
     },
 };
 
+mod upkeep;
 mod vitals;
+
+pub use upkeep::{import, prune};
 
 /// Longest wait for the database's time before the first request is taken.
 const CLOCK_LIMIT: Duration = Duration::from_secs(1);
@@ -67,6 +70,18 @@ pub enum Error {
     /// There is no key to authenticate cache entries with.
     #[error(transparent)]
     MacKey(#[from] cache::MacKeyError),
+    /// The settings of django-rest-knox-redis's Redis are wrong.
+    #[error(transparent)]
+    KnoxRedis(#[from] crate::knox_redis::StartError),
+    /// A pruning was broken off.
+    #[error("pruning was broken off; what was deleted stays deleted, run it again")]
+    Prune(#[source] crate::domain::Error),
+    /// Another process is at it.
+    #[error("another process is pruning: try again in a minute")]
+    PruneBusy,
+    /// An import was broken off.
+    #[error("the import was broken off; what was imported stays, run it again")]
+    Import(#[source] crate::domain::Error),
     /// The address cannot be listened on.
     #[error("server.listen: cannot listen on {address}")]
     Listen {
@@ -118,6 +133,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let components = watch(&config, &database, redis.as_ref(), &mut background);
     let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
     background.spawn(reporter.run());
+    upkeep::start(&config, &database, &mut background)?;
     let proof = proof(&config, &database, &mut background);
     let clock = database_clock(&proof.journal).await;
     background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));

@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     app::{self, Migrate},
     config::{Config, Log},
+    store::{Import, PruneMode},
 };
 
 mod cache;
@@ -22,7 +23,10 @@ mod completions;
 mod config;
 mod failure;
 mod health;
+mod import;
 mod migrate;
+mod progress;
+mod prune;
 mod remote;
 mod serve;
 mod settings;
@@ -52,6 +56,10 @@ enum Verb {
     Serve(serve::Serve),
     /// Change or show the database's schema.
     Migrate(migrate::MigrateArgs),
+    /// Delete the rows of tokens that expired long ago; `serve` does so by itself every `prune.interval`.
+    Prune(prune::PruneArgs),
+    /// Take over another program's tokens, in the same database.
+    Import(import::ImportArgs),
     /// Check, print or start a configuration.
     Config(config::ConfigArgs),
     /// Print a shell's completion script.
@@ -84,6 +92,8 @@ enum Work {
     Serve(Config),
     Migrate(Config, Migrate),
     Check(Config),
+    Prune(Config, PruneMode),
+    Import(Config, Import),
     Print(String),
     Call(Target, Call),
 }
@@ -120,7 +130,11 @@ impl Job {
     #[must_use]
     pub fn log(&self) -> Option<&Log> {
         match &self.0 {
-            Work::Serve(config) | Work::Migrate(config, _) | Work::Check(config) => Some(&config.log),
+            Work::Serve(config)
+            | Work::Migrate(config, _)
+            | Work::Check(config)
+            | Work::Prune(config, _)
+            | Work::Import(config, _) => Some(&config.log),
             Work::Print(_) | Work::Call(..) => None,
         }
     }
@@ -132,7 +146,12 @@ impl Job {
     pub fn runtime(&self) -> Result<Runtime, ExitCode> {
         let mut builder = match &self.0 {
             Work::Serve(_) => Builder::new_multi_thread(),
-            Work::Migrate(..) | Work::Check(_) | Work::Print(_) | Work::Call(..) => Builder::new_current_thread(),
+            Work::Migrate(..)
+            | Work::Check(_)
+            | Work::Prune(..)
+            | Work::Import(..)
+            | Work::Print(_)
+            | Work::Call(..) => Builder::new_current_thread(),
         };
         builder.enable_all().build().map_err(|error| Failure::Runtime(error).report(failure::code))
     }
@@ -158,6 +177,8 @@ impl Work {
             Self::Serve(config) => Box::pin(app::serve(config)).await.map_err(Failure::from).map(|()| Ending::Done),
             Self::Migrate(config, verb) => print(&(app::migrate(config, verb).await? + "\n")),
             Self::Check(config) => print(&(app::check(config).await? + "\n")),
+            Self::Prune(config, mode) => prune::run(config, mode).await,
+            Self::Import(config, import) => import::run(config, import).await,
             Self::Print(text) => print(&text),
             Self::Call(target, call) => call.run(&target).await,
         }
@@ -173,6 +194,14 @@ impl Cli {
             Verb::Migrate(migrate) => {
                 let (config, verb) = migrate.load()?;
                 Work::Migrate(config, verb)
+            }
+            Verb::Prune(prune) => {
+                let (config, mode) = prune.load()?;
+                Work::Prune(config, mode)
+            }
+            Verb::Import(import) => {
+                let (config, import) = import.load()?;
+                Work::Import(config, import)
             }
             Verb::Config(config) => config.prepare()?,
             Verb::Completions(completions) => Work::Print(completions.script(&mut Self::command())),

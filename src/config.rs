@@ -51,6 +51,10 @@ pub struct Config {
     pub users: Users,
     /// What `grpc.health.v1` reports.
     pub health: Health,
+    /// When rows of tokens that have long expired are deleted.
+    pub prune: Prune,
+    /// A Redis that a Django project keeps tokens in with django-rest-knox-redis.
+    pub knox_redis: KnoxRedis,
     /// What is logged.
     pub log: Log,
 }
@@ -338,6 +342,38 @@ pub struct Health {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
     pub interval: Duration,
+}
+
+/// When rows of tokens that have long expired are deleted.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Prune {
+    /// How long the rows of an expired token are kept, at least `1h`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub keep_expired: Duration,
+    /// Rows that are looked at, and at most deleted, in one transaction; at most 1000.
+    pub batch: u32,
+    /// Time from the end of one pruning to the next, by whichever replica; `0s`: only by `tokenward prune`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub interval: Duration,
+}
+
+/// A Redis that a Django project keeps tokens in with django-rest-knox-redis.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct KnoxRedis {
+    /// The Redis of django-rest-knox-redis, as `redis.url`: what we revoke is deleted there too. Empty: there is none.
+    pub url: SecretText,
+    /// A file that holds the URL, instead of `url`.
+    pub url_file: Option<PathBuf>,
+    /// Password, where the URL has none.
+    pub password: SecretText,
+    /// A file that holds the password, instead of `password`.
+    pub password_file: Option<PathBuf>,
+    /// Head of the keys that django-rest-knox-redis writes.
+    pub prefix: String,
 }
 
 /// What is logged.

@@ -10,6 +10,7 @@ mod error;
 mod idempotency;
 mod issuer;
 mod journal;
+mod outbox;
 mod ports;
 mod record;
 mod revoker;
@@ -22,6 +23,7 @@ pub use digest::{Digest, Digests, HashFunction, Hashing, InvalidDigest, InvalidT
 pub use error::{Error, InactiveReason, Subject, Violation};
 pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
 pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};
+pub use outbox::{Notice, Outbox};
 pub use ports::{
     Clock, Cursor, Ending, Epochs, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewEpoch, NewToken,
     Position, Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,

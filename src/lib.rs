@@ -11,6 +11,7 @@ mod mutant;
 
 pub mod cache;
 pub mod journal;
+pub mod knox_redis;
 pub mod store;
 
 pub mod transport;

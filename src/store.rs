@@ -40,15 +40,19 @@ use crate::{
 };
 
 mod check;
+mod chore;
 mod connect;
 mod dialect;
 mod error;
 mod extra;
 mod find;
+mod import;
 mod issue;
 mod journal;
 mod migrate;
+mod outbox;
 mod pool;
+mod prune;
 mod read;
 mod revoke;
 mod rows;
@@ -61,7 +65,10 @@ mod user_key;
 mod users;
 
 pub use check::{Finding, Severity};
+pub use import::{Import, ImportMode, Imported};
 pub use migrate::{MigrationState, MigrationStatus, SchemaError};
+pub use outbox::Backlog;
+pub use prune::{PruneMode, Pruned, Pruning};
 
 /// The tokens and users in a database. Clones share its connections.
 #[derive(Clone)]
@@ -79,6 +86,11 @@ struct Inner {
     journal: Pool,
     journal_statements: journal::Statements,
     listener: journal::Listener,
+    /// Another, for what works in the background. Nothing that callers wait for does.
+    upkeep: Pool,
+    prune_statements: prune::Statements,
+    /// `None` where nobody is to be told.
+    outbox: Option<outbox::Open>,
     /// Look-ups under way or waiting for a connection.
     lookups: Semaphore,
     limits: Limits,
@@ -151,6 +163,9 @@ impl Database {
             journal: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
             journal_statements: journal::Statements::new(dialect, &schema),
             listener: journal::Listener::new(&connector, limits, &config.coherence),
+            upkeep: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
+            prune_statements: prune::Statements::new(dialect, &schema, config.prune.batch),
+            outbox: outbox::Open::new(&config.knox_redis, dialect),
             lookups: Semaphore::new(config.database.max_concurrent_lookups as usize),
             limits,
             limit_per_user: config.tokens.limit_per_user,
@@ -207,7 +222,7 @@ impl Database {
     /// Closes every connection, within 10 seconds.
     pub async fn close(&self) {
         self.0.listener.close();
-        tokio::join!(self.0.pool.close(), self.0.probe.close(), self.0.journal.close());
+        tokio::join!(self.0.pool.close(), self.0.probe.close(), self.0.journal.close(), self.0.upkeep.close());
     }
 
     /// Runs a write in a task of its own: once polled it runs to its end, within a bound,

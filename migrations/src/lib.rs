@@ -18,6 +18,7 @@ use sea_orm_migration::{
 mod m20261120_000001_initial;
 mod m20261120_000002_native_tables;
 mod m20261120_000003_journal;
+mod m20261121_000004_upkeep;
 mod triggers;
 
 pub use triggers::{Installed, Outcome, Triggers};
@@ -34,6 +35,10 @@ pub const CLOCK_TABLE: &str = "tokenward_clock";
 pub const JOURNAL_TABLE: &str = "tokenward_journal";
 /// PostgreSQL's channel on which each record is announced when it is committed.
 pub const CHANNEL: &str = "tokenward_journal";
+/// Ended tokens that django-rest-knox-redis has yet to be told of.
+pub const OUTBOX_TABLE: &str = "tokenward_outbox";
+/// What one replica does at a time, who does it, and when it was last done.
+pub const CHORE_TABLE: &str = "tokenward_chore";
 /// What [`Migrator::apply`] names when it put triggers up that were gone.
 const TRIGGERS: &str = "triggers of the journal";
 
@@ -151,6 +156,7 @@ impl MigratorTraitSelf for Migrator {
             changes.push(Box::new(m20261120_000002_native_tables::Change(tables.clone())));
         }
         changes.push(Box::new(m20261120_000003_journal::Change(self.triggers.clone())));
+        changes.push(Box::new(m20261121_000004_upkeep::Change));
         changes
     }
 

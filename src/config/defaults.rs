@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Cache, CacheBackend, Coherence, Database, Health, Log, LogFormat, Redis, RevokeAck, SchemaPreset,
-    SecretText, Server, TokenHash, Tokens, Users,
+    Breaker, Cache, CacheBackend, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis, RevokeAck,
+    SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
 };
 
 impl Default for Server {
@@ -125,6 +125,24 @@ impl Default for Users {
 impl Default for Health {
     fn default() -> Self {
         Self { redis_required: false, database_grace: Duration::from_secs(30), interval: Duration::from_millis(250) }
+    }
+}
+
+impl Default for Prune {
+    fn default() -> Self {
+        Self { keep_expired: Duration::from_hours(30 * 24), batch: 500, interval: Duration::from_hours(1) }
+    }
+}
+
+impl Default for KnoxRedis {
+    fn default() -> Self {
+        Self {
+            url: SecretText::default(),
+            url_file: None,
+            password: SecretText::default(),
+            password_file: None,
+            prefix: "knox".to_owned(),
+        }
     }
 }
 

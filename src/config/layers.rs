@@ -94,12 +94,14 @@ struct Given {
 }
 
 /// The settings that may stand in a file of their own, and those that name the file.
-const SECRET_FILES: [(&str, &str); 5] = [
+const SECRET_FILES: [(&str, &str); 7] = [
     ("database.url", "database.url_file"),
     ("redis.url", "redis.url_file"),
     ("redis.password", "redis.password_file"),
     ("cache.mac_key", "cache.mac_key_file"),
     ("cache.mac_key_previous", "cache.mac_key_previous_file"),
+    ("knox_redis.url", "knox_redis.url_file"),
+    ("knox_redis.password", "knox_redis.password_file"),
 ];
 
 // === impl Loaded ===

@@ -71,13 +71,15 @@ pub(super) fn sections() -> Vec<(String, String)> {
 }
 
 /// The secrets of a configuration, by key.
-pub(super) fn secrets(config: &Config) -> [(&'static str, &SecretText); 5] {
+pub(super) fn secrets(config: &Config) -> [(&'static str, &SecretText); 7] {
     [
         ("database.url", &config.database.url),
         ("redis.url", &config.redis.url),
         ("redis.password", &config.redis.password),
         ("cache.mac_key", &config.cache.mac_key),
         ("cache.mac_key_previous", &config.cache.mac_key_previous),
+        ("knox_redis.url", &config.knox_redis.url),
+        ("knox_redis.password", &config.knox_redis.password),
     ]
 }
 

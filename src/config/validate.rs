@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Breaker, Database, Fault, Health, Loaded, Log, Purpose, Redis, SchemaNames, SecretText, Server, Tokens};
+use super::{
+    Breaker, Database, Fault, Health, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames, SecretText, Server,
+    Tokens,
+};
 use crate::domain::TokenPrefix;
 
 mod adopted;
@@ -20,6 +23,11 @@ const REDIS_SCHEMES: [&str; 7] = [
     "rediss-sentinel://",
     "redis+unix://",
 ];
+/// The journal has no record of the deletion of a token that had expired for longer, so
+/// that pruning does not flood it.
+const MIN_KEEP_EXPIRED: Duration = Duration::from_hours(1);
+/// PostgreSQL's trigger takes more rows of one statement for everything.
+const MAX_PRUNE_BATCH: u32 = 1_000;
 /// An authentication of the longest token with the most scopes must fit.
 const MIN_MESSAGE_BYTES: u32 = 64 * 1024;
 
@@ -51,6 +59,8 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.tokens(&config.tokens);
     judge.digests(&config.tokens);
     judge.health(&config.health);
+    judge.prune(&config.prune, &config.tokens);
+    judge.knox_redis(&config.knox_redis);
     judge.log(&config.log);
     judge.faults
 }
@@ -150,6 +160,31 @@ impl Judge<'_> {
 
     fn health(&mut self, health: &Health) {
         self.more_than_none("health.interval", health.interval);
+    }
+
+    fn prune(&mut self, prune: &Prune, tokens: &Tokens) {
+        if prune.keep_expired < MIN_KEEP_EXPIRED {
+            let remedy = "give at least 1h: the journal still records the deletion of younger ones";
+            self.refuse(&["prune.keep_expired"], "is shorter than an hour", remedy);
+        }
+        if prune.keep_expired < tokens.request_id_retention {
+            let problem = format!("is shorter than tokens.request_id_retention, {}", text(tokens.request_id_retention));
+            let remedy = "give at least as long: a repeated request_id names its first token";
+            self.refuse(&["prune.keep_expired", "tokens.request_id_retention"], problem, remedy);
+        }
+        if !(1..=MAX_PRUNE_BATCH).contains(&prune.batch) {
+            let remedy = format!("give 1 to {MAX_PRUNE_BATCH}");
+            self.refuse(&["prune.batch"], format!("is {}", prune.batch), remedy);
+        }
+    }
+
+    fn knox_redis(&mut self, knox_redis: &KnoxRedis) {
+        if !knox_redis.url.is_empty() {
+            self.scheme("knox_redis.url", &knox_redis.url, &REDIS_SCHEMES);
+        }
+        if knox_redis.prefix.is_empty() {
+            self.refuse(&["knox_redis.prefix"], "is empty", "give the head of the keys, such as knox");
+        }
     }
 
     fn log(&mut self, log: &Log) {
@@ -306,6 +341,12 @@ mod tests {
             ("schema.token_extra = [\"=1\"]\ndatabase.schema = \"knox\"", ""),
             ("tokens.request_id_retention = \"0s\"", "tokens.request_id_retention = \"1s\""),
             ("health.interval = \"0s\"", "health.database_grace = \"0s\""),
+            ("prune.keep_expired = \"3599s\"\ntokens.request_id_retention = \"1s\"", "prune.keep_expired = \"1h\""),
+            ("tokens.request_id_retention = \"31d\"", "tokens.request_id_retention = \"30d\""),
+            ("prune.batch = 0", "prune.batch = 1"),
+            ("prune.batch = 1001", "prune.batch = 1000\nprune.interval = \"0s\""),
+            ("knox_redis.url = \"cache:6379\"", "knox_redis.url = \"redis://r\""),
+            ("knox_redis.prefix = \"\"", "knox_redis.prefix = \"kx\""),
             ("log.level = \"tokenward=loud\"", "log.level = \"info,tokenward=debug\""),
             ("log.level = \"\"", "log.level = \"error\""),
         ] {

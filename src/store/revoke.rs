@@ -7,7 +7,7 @@ use super::{
     Inner,
     error::StoreError,
     issue::repeat,
-    journal,
+    journal, outbox,
     pool::Transaction,
     read,
     rows::{self, EndedRow},
@@ -62,6 +62,7 @@ pub(super) async fn end_all(
         .partition(|row| except.is_some_and(|target| target.names(row.digest)));
     delete(inner, transaction, key, spared.first()).await?;
     mark(inner, transaction, &ended, ending).await?;
+    outbox::note(inner, transaction, &ended).await?;
     if !ended.is_empty() {
         // One record for all of them. It has the spared one proved again, which it passes.
         journal::note_user(inner, transaction, key).await?;
@@ -90,8 +91,10 @@ async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<(u
         ended.extend(delete_named(inner, &transaction, Target::Digest(current)).await?);
     }
     mark(inner, &transaction, &ended, ending).await?;
+    outbox::note(inner, &transaction, &ended).await?;
     journal::note_tokens(inner, &transaction, ended.iter().map(|row| row.digest)).await?;
     transaction.commit().await?;
+    outbox::wake(inner);
     Ok((live(&ended, ending), ids))
 }
 
@@ -147,10 +150,12 @@ async fn revoke_all_once(
     transaction.row(&inner.statements.user_held, vec![key.value.clone()]).await?;
     let ended = end_all(inner, &transaction, key, except, ending).await?;
     transaction.commit().await?;
+    outbox::wake(inner);
     Ok(ended)
 }
 
-async fn held(
+/// A user's tokens, held to the transaction's end.
+pub(super) async fn held(
     inner: &Inner,
     transaction: &Transaction<'_>,
     sql: &str,

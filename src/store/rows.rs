@@ -41,6 +41,8 @@ pub(super) struct EndedRow {
     pub(super) user: UserId,
     pub(super) created: Timestamp,
     pub(super) expiry: Option<Timestamp>,
+    /// knox's selector; empty where the table has none.
+    pub(super) key: String,
 }
 
 // === impl Rows ===
@@ -94,6 +96,7 @@ impl Rows<'_> {
             user: user_key::read(&user, self.schema.user.id_type)?,
             created: self.created(row, 2)?,
             expiry: self.times.read(row, 3)?,
+            key: row.try_get_by_index::<Option<String>>(4)?.unwrap_or_default(),
         }))
     }
 

@@ -127,7 +127,7 @@ impl Statements {
             user_update: names.user_update().map(|text| sql(&text)),
             user_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", u.table, u.id)),
             live_count: sql(&format!("SELECT {} {by_user} AND {}", dialect.integer("COUNT(*)"), names.live())),
-            token_insert: sql(&names.token_insert()),
+            token_insert: sql(&format!("INSERT INTO {}", names.token_rows(1))),
             token_upgrade: sql(&format!(
                 "UPDATE {} SET {} = ?, {} = ? WHERE {} = ?",
                 t.table, t.digest, t.key, t.digest
@@ -171,6 +171,13 @@ impl Statements {
             },
             names,
         }
+    }
+
+    /// An `INSERT` of those of `rows` tokens that are not there: the values of `token_insert`, row by row.
+    pub(super) fn tokens_insert_new(&self, rows: usize) -> String {
+        let Names { dialect, token, .. } = &self.names;
+        // Not MySQL's `IGNORE`, which would hide other errors too.
+        dialect.sql(&dialect.insert_new_to_hold(&self.names.token_rows(rows), &token.digest))
     }
 
     /// An `INSERT` of `rows` detail rows, or an overwrite of how they ended.
@@ -260,14 +267,17 @@ impl Names {
         )
     }
 
-    fn token_insert(&self) -> String {
+    /// What follows `INSERT INTO` for that many tokens.
+    fn token_rows(&self, rows: usize) -> String {
         let t = &self.token;
         let extra = t.extra.sql(self.dialect, &t.table);
         let values = format!("?, ?, ?, ?, ?{}", extra.values);
-        let values =
-            extra.from.map_or_else(|| format!("VALUES ({values})"), |from| format!("SELECT {values} FROM {from}"));
+        let values = match extra.from {
+            None => format!("VALUES {}", vec![format!("({values})"); rows].join(", ")),
+            Some(from) => vec![format!("SELECT {values} FROM {from}"); rows].join(" UNION ALL "),
+        };
         format!(
-            "INSERT INTO {} ({}, {}, {}, {}, {}{}) {values}",
+            "{} ({}, {}, {}, {}, {}{}) {values}",
             t.table, t.digest, t.key, t.user, t.created, t.expiry, extra.columns
         )
     }
@@ -297,15 +307,16 @@ impl Names {
         format!("d.display_name, d.scopes, d.metadata, d.hint, {used}, {revoked}")
     }
 
-    /// What is kept of a token that ends: digest, user, created, expiry.
+    /// What is kept of a token that ends: digest, user, created, expiry, key.
     fn ended(&self) -> String {
         let Self { dialect, token: t, .. } = self;
         format!(
-            "t.{}, {}, {}, {}",
+            "t.{}, {}, {}, {}, t.{}",
             t.digest,
             dialect.text(&format!("t.{}", t.user)),
             dialect.time(&format!("t.{}", t.created)),
             dialect.time(&format!("t.{}", t.expiry)),
+            t.key,
         )
     }
 

@@ -8,11 +8,14 @@ mod check_cases;
 mod conflict_cases;
 mod digest_cases;
 mod fitness_cases;
+mod import_cases;
 mod issue_cases;
 mod journal_cases;
 mod knox_cases;
 mod migrate_cases;
 mod outage_cases;
+mod outbox_cases;
+mod prune_cases;
 mod read_cases;
 mod revoke_cases;
 mod sequence_cases;
@@ -237,6 +240,48 @@ async fn the_journal_holds_on_mariadb() {
     );
     run!(&server, World::empty, [sequence_cases::the_rights_stated_are_enough]);
     the_journal_holds(&server).await;
+}
+
+async fn the_upkeep_holds(server: &Server) {
+    run!(
+        server,
+        World::native,
+        [
+            prune_cases::what_expired_long_ago_goes_and_nothing_else,
+            prune_cases::a_token_that_is_prolonged_meanwhile_stays,
+            prune_cases::one_process_prunes_at_a_time,
+            outbox_cases::each_token_that_we_end_leaves_a_notice_and_a_retry_none,
+            outbox_cases::without_anybody_to_tell_nothing_is_written,
+            outbox_cases::a_thousand_tokens_of_one_user_leave_a_thousand_notices,
+            import_cases::an_import_that_was_broken_off_is_run_again,
+        ]
+    );
+    run!(
+        server,
+        World::empty,
+        [
+            prune_cases::what_expired_long_ago_goes_from_django_s_table_too,
+            prune_cases::no_batch_scans_the_table,
+            outbox_cases::users_are_named_as_django_names_them,
+            import_cases::keys_of_django_are_tokens_of_knox,
+            import_cases::no_other_error_is_hidden,
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_upkeep_holds_on_sqlite() {
+    the_upkeep_holds(&Server::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_upkeep_holds_on_postgres() {
+    the_upkeep_holds(&Server::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_upkeep_holds_on_mariadb() {
+    the_upkeep_holds(&Server::mariadb().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

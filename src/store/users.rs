@@ -7,9 +7,9 @@ use super::{
     Inner,
     error::StoreError,
     issue::repeat,
-    journal,
+    journal, outbox,
     pool::Transaction,
-    revoke::{end_all, revocation},
+    revoke::{end_all, held, revocation},
     rows,
     schema::Attributes,
     user_key::UserKey,
@@ -118,8 +118,13 @@ async fn upsert_once(
     if before.active && before != user {
         journal::note_user(inner, &transaction, key).await?;
     }
+    if before.active && !user.active && inner.outbox.is_some() {
+        let tokens = held(inner, &transaction, &inner.statements.tokens_held, key).await?;
+        outbox::note(inner, &transaction, &tokens).await?;
+    }
     let outdated = token_ids(inner, &transaction, key).await?;
     transaction.commit().await?;
+    outbox::wake(inner);
     Ok((user, outdated))
 }
 
@@ -148,5 +153,6 @@ async fn delete_once(inner: &Inner, key: &UserKey, ending: Ending) -> Result<(u6
         journal::note_user(inner, &transaction, key).await?;
     }
     transaction.commit().await?;
+    outbox::wake(inner);
     Ok(ended)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 17] = [
+const RULES: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("component", &[]),
@@ -19,6 +19,7 @@ const RULES: [(&str, &[&str]); 17] = [
     ("store", &["domain", "config", "component", "metrics", "mutant"]),
     ("journal", &["domain", "config", "component", "metrics", "mutant"]),
     ("cache", &["domain", "journal", "config", "component", "metrics", "mutant"]),
+    ("knox_redis", &["domain", "config"]),
     ("transport", &["domain", "config", "component", "metrics", "proto"]),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "config", "proto", "store", "telemetry", "shutdown"]),

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::domain::{
-    Digests, Ending, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User, UserChange, UserId,
+    Digests, Ending, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User, UserChange,
+    UserId,
 };
 
 /// Knows no token, and counts what it is asked.

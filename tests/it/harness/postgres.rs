@@ -81,6 +81,11 @@ impl Postgres {
         sql::execute(&self.url("tokenward", "tokenward"), statements).await.expect("the owner's SQL is right");
     }
 
+    /// The same, where it may fail.
+    pub(crate) async fn try_execute_as_owner(&self, statements: &str) -> Result<(), sea_orm::DbErr> {
+        sql::execute(&self.url("tokenward", "tokenward"), statements).await
+    }
+
     /// How many bytes of log there are: a place for [`Self::statements_since`].
     pub(crate) fn log_position(&self) -> usize {
         self.process.stderr().len()

@@ -96,9 +96,15 @@ impl Stack {
 
     /// A service beside a Django project with django-rest-knox on PostgreSQL: the tables are Django's.
     pub(crate) async fn start_beside_django(with: With) -> Self {
+        Self::start_beside_django_with(with, &[]).await
+    }
+
+    /// The same, with settings of the service.
+    pub(crate) async fn start_beside_django_with(with: With, extra: &[(&str, &str)]) -> Self {
         let postgres = postgres().await;
         postgres.server.execute_as_owner(DJANGO).await;
-        Self::start_on(Database::Postgres(postgres), with, &[("TOKENWARD_DATABASE__SCHEMA", "knox")]).await
+        let settings = [&[("TOKENWARD_DATABASE__SCHEMA", "knox")], extra].concat();
+        Self::start_on(Database::Postgres(postgres), with, &settings).await
     }
 
     /// The same, on a database in which another program has been already.
@@ -143,6 +149,11 @@ impl Stack {
         let mut settings = self.settings.clone();
         settings.extend(extra.iter().map(|(key, value)| setting(key, *value)));
         Server::start(&settings).await
+    }
+
+    /// The settings of the service, for verbs that take them.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Redis, in a stack that has it.
