@@ -7,29 +7,30 @@
 
 use std::{
     io::{self, Write as _},
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    net::TcpListener,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use crate::{
     cache::{self, Ack, Backend, Cached, MemoryCache, Proof, SharedCache},
+    callers,
     component::{Condition, Watchman},
     config::{self, CacheBackend, Config, RevokeAck},
     domain::{Authenticator, Clock as _, IssuePolicy, Issuer, NeverExpires, Revoker, SystemClock, TokenPrefix, Users},
     journal::{self, Terms},
     proto as pb,
+    reload::{Files, Live, Reload},
     shutdown::{Shutdown, Signals},
     store::{self, Database},
     transport::{
-        self, Exposure, Facts, Owners, Replica, Services, TokenAdmin, Tokens,
+        self, Address, Exposure, Facts, Gate, Listener, Owners, Replica, Services, Socket, TokenAdmin, Tokens,
         health::{self, Components, RedisLoss, Reporter},
+        tls::{self, Pem},
     },
 };
 
@@ -64,9 +65,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The server failed.
-    #[error("the gRPC server failed")]
-    Serve(#[from] tonic::transport::Error),
+    /// The callers file, or one that it names, is faulty.
+    #[error(transparent)]
+    Callers(#[from] config::Faults),
+    /// The files for TLS are faulty.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A task that must run as long as the process ended.
     #[error("a background task ended")]
     Background(#[source] tokio::task::JoinError),
@@ -95,29 +99,32 @@ pub enum Migrate {
 /// When a part cannot be built, the listener cannot be bound, or a background task ends.
 pub async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
+    let mut background = JoinSet::new();
+    let (gate, tls) = guard(&config, &mut background)?;
     let database = open(&config).await?;
     let backend = backend(&config)?;
     let redis = match &backend {
         Backend::Redis(redis) => Some(redis.clone()),
         Backend::Memory(_) | Backend::Off => None,
     };
+    transport::raise_open_files(config.server.max_connections);
     let listener = bind(&config.server.listen).await?;
-    let address = listener.local_addr()?;
+    let address = listener.address()?;
 
     let shutdown = Shutdown::default();
-    let mut background = JoinSet::new();
     let components = watch(&config, &database, redis.as_ref(), &mut background);
     let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
     background.spawn(reporter.run());
     background.spawn(purge(database.clone(), config.tokens.request_id_retention));
-    let facts = facts(address, &database, &backend);
+    let facts = facts(&config, &address, &database, &backend);
     let proof = proof(&config, &database, &backend, &mut background);
     let store = Arc::new(Cached::new(Arc::new(database.clone()), backend, proof, &config.cache));
     store.prime().await.map_err(Error::Prime)?;
     let services = services(&config, &store, facts, components, redis.clone(), probes);
 
-    announce(address, &config.server.listen)?;
-    let serving = transport::serve(listener, &config.server, services, shutdown.stop.clone());
+    announce(&address, tls.as_ref(), &config.server.listen)?;
+    let socket = Socket { listener, tls };
+    let serving = transport::serve(socket, &config.server, gate, services, shutdown.stop.clone());
     let ending = async {
         let signal = signals.received().await;
         tracing::info!(signal, "draining");
@@ -125,7 +132,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        served = serving => served?,
+        () = serving => {}
         () = ending => {}
         Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
     }
@@ -196,8 +203,39 @@ fn backend(config: &Config) -> Result<Backend, Error> {
     })
 }
 
-async fn bind(address: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })
+/// Reads the callers and the files for TLS, as [`serve`] does first.
+///
+/// # Errors
+/// Everything that is wrong with the callers, or what is wrong with the files for TLS.
+pub fn check(config: &Config) -> Result<(), Error> {
+    let mut files = Files::default();
+    if let Some(path) = &config.callers.file {
+        callers::load(path, &config.server, &mut files)?;
+    }
+    if let Some(pem) = Pem::new(&config.server) {
+        pem.load(&mut files)?;
+    }
+    Ok(())
+}
+
+/// Who is let through, and TLS; both follow their files.
+fn guard(config: &Config, background: &mut JoinSet<()>) -> Result<(Gate, Option<Live<tls::Config>>), Error> {
+    let mut gate = Gate::Open;
+    if let Some(path) = config.callers.file.clone() {
+        let server = config.server.clone();
+        let load = move |files: &mut Files| callers::load(&path, &server, files);
+        let (callers, reload) = Reload::start("callers", load)?;
+        background.spawn(reload.run());
+        gate = Gate::Callers(callers);
+    }
+    let Some(pem) = Pem::new(&config.server) else { return Ok((gate, None)) };
+    let (tls, reload) = Reload::start("certificates", move |files: &mut Files| pem.load(files))?;
+    background.spawn(reload.run());
+    Ok((gate, Some(tls)))
+}
+
+async fn bind(address: &str) -> Result<Listener, Error> {
+    Listener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })
 }
 
 /// Starts looking after each component.
@@ -258,12 +296,25 @@ fn health_policy(config: &Config) -> health::Policy {
     health::Policy { database_grace: config.health.database_grace, redis }
 }
 
-fn facts(address: SocketAddr, database: &Database, backend: &Backend) -> Facts {
-    let exposure = if address.ip().is_loopback() { Exposure::Loopback } else { Exposure::Insecure };
+fn facts(config: &Config, address: &Address, database: &Database, backend: &Backend) -> Facts {
+    let exposure = exposure(config, address);
     if exposure == Exposure::Insecure {
-        tracing::warn!(%address, "callers are not authenticated: whoever can reach this address may issue tokens");
+        let what = match config.callers.file {
+            Some(_) => "callers' keys are not encrypted: whoever is on their way may take them",
+            None => "callers are not authenticated: whoever can reach this address may issue tokens",
+        };
+        tracing::warn!(%address, "{what}");
     }
     Facts { start: SystemClock.now(), exposure, database_kind: database.kind(), cache_kind: backend.kind() }
+}
+
+fn exposure(config: &Config, address: &Address) -> Exposure {
+    let guarded = config.callers.file.is_some() && config.server.tls_cert.is_some();
+    match (address.is_local(), guarded) {
+        (true, _) => Exposure::Loopback,
+        (false, true) => Exposure::Guarded,
+        (false, false) => Exposure::Insecure,
+    }
 }
 
 fn services(
@@ -314,13 +365,21 @@ fn breaker(redis: &SharedCache) -> pb::CircuitBreaker {
 }
 
 /// Says where the service listens, and what to try next.
-fn announce(address: SocketAddr, configured: &str) -> io::Result<()> {
+fn announce(address: &Address, tls: Option<&Live<tls::Config>>, configured: &str) -> io::Result<()> {
     tracing::info!(%address, "listening");
     let program = std::env::args().next().unwrap_or_else(|| "tokenward".to_owned());
-    let at =
-        if configured == config::Server::default().listen { String::new() } else { format!(" --address {address}") };
+    let url = match address {
+        Address::Tcp(address) if tls.is_some() => format!("https://{address}"),
+        Address::Tcp(address) => format!("http://{address}"),
+        Address::Unix(_) => address.to_string(),
+    };
+    let at = if configured == config::Server::default().listen && tls.is_none() {
+        String::new()
+    } else {
+        format!(" --address {url}")
+    };
     let mut out = io::stdout().lock();
-    writeln!(out, "tokenward listening on http://{address}")?;
+    writeln!(out, "tokenward listening on {url}")?;
     writeln!(out, "\nTry, in another terminal:")?;
     for (verb, remark) in [
         ("token issue --user alice", ""),

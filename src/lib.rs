@@ -8,6 +8,9 @@ pub mod domain;
 pub mod component;
 pub mod config;
 
+pub mod callers;
+pub mod reload;
+
 pub mod cache;
 pub mod journal;
 pub mod store;

@@ -7,7 +7,10 @@ use super::{
     settings::Settings,
     show::{Format, FormatArgs},
 };
-use crate::config::{Purpose, default_toml, print_json, print_toml};
+use crate::{
+    app,
+    config::{Purpose, default_toml, print_json, print_toml},
+};
 
 /// What `config` takes.
 #[derive(Args)]
@@ -20,7 +23,7 @@ pub(super) struct ConfigArgs {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Say whether the settings are valid; exits 1 with every fault when they are not.
+    /// Say whether the settings, callers and certificates are valid; exits 1 with every fault when they are not.
     Check,
     /// Print the effective settings and where they come from, secrets redacted.
     Print {
@@ -37,7 +40,10 @@ impl ConfigArgs {
     pub(super) fn text(self) -> Result<String, Failure> {
         let load = || self.settings.load(Purpose::Serve, Vec::new());
         Ok(match self.verb {
-            Verb::Check => load().map(|_| "configuration is valid\n".to_owned())?,
+            Verb::Check => {
+                app::check(&load()?.config)?;
+                "configuration is valid\n".to_owned()
+            }
             Verb::Default => default_toml(),
             Verb::Print { format } => match format.format() {
                 Format::Human => print_toml(&load()?),
