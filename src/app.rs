@@ -5,15 +5,9 @@
 //! task that panics is fatal, because what it kept true would silently stop being true;
 //! none returns before the end.
 
-use std::{
-    io::{self, Write as _},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
-    net::TcpListener,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
@@ -30,11 +24,13 @@ use crate::{
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
     transport::{
-        self, Caches, Exposure, Facts, Owners, Replica, Services, TokenAdmin, Tokens, Vitals,
+        self, Caches, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
         health::{self, Components, RedisLoss, Reporter},
+        tls,
     },
 };
 
+mod door;
 mod upkeep;
 mod vitals;
 
@@ -91,9 +87,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The server failed.
-    #[error("the gRPC server failed")]
-    Serve(#[from] tonic::transport::Error),
+    /// The callers file, or one that it names, is faulty.
+    #[error(transparent)]
+    Callers(#[from] config::Faults),
+    /// The files for TLS are faulty.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A task that must run as long as the process ended.
     #[error("a background task ended")]
     Background(#[source] tokio::task::JoinError),
@@ -122,14 +121,16 @@ pub enum Migrate {
 /// When a part cannot be built, the listener cannot be bound, or a background task ends.
 pub async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
+    let mut background = JoinSet::new();
+    let (gate, tls) = door::guard(&config, &mut background)?;
     let database = open(&config).await?;
     let tiers = tiers(&config, &database)?;
     let redis = tiers.shared.clone();
-    let listener = bind(&config.server.listen).await?;
-    let address = listener.local_addr()?;
+    transport::raise_open_files(config.server.max_connections);
+    let listener = door::bind(&config.server.listen).await?;
+    let address = listener.address()?;
 
     let shutdown = Shutdown::default();
-    let mut background = JoinSet::new();
     let components = watch(&config, &database, redis.as_ref(), &mut background);
     let (reporter, probes) = Reporter::new(components.clone(), health_policy(&config), shutdown.draining.clone()).await;
     background.spawn(reporter.run());
@@ -137,7 +138,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let proof = proof(&config, &database, &mut background);
     let clock = database_clock(&proof.journal).await;
     background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));
-    let facts = facts(address, &database, &tiers, &clock);
+    let facts = facts(door::exposure(&config, &address), &database, &tiers, &clock);
     let (journal, terms) = (proof.journal.clone(), proof.terms);
     let store = Arc::new(Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache));
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
@@ -145,9 +146,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let replica = Replica::new(facts, components, vitals, clock.clone());
     let services = services(&config, &store, replica, probes, &clock);
 
-    announce(address, &config.server.listen)?;
-    let (stop, changes) = (shutdown.stop.clone(), store.changes_ended());
-    let serving = transport::serve(listener, &config.server, services, stop, changes);
+    door::announce(&address, tls.as_ref(), &config.server.listen)?;
+    let (socket, stop, changes) = (Socket { listener, tls }, shutdown.stop.clone(), store.changes_ended());
+    let serving = transport::serve(socket, &config.server, gate, services, stop, changes);
     let ending = async {
         let signal = signals.received().await;
         tracing::info!(signal, "draining");
@@ -155,7 +156,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        served = serving => served?,
+        () = serving => {}
         () = ending => {}
         Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
     }
@@ -195,11 +196,12 @@ pub async fn migrate(config: Config, verb: Migrate) -> Result<String, Error> {
     Ok(lines.join("\n"))
 }
 
-/// Compares the settings with the database; the text is for people.
+/// Reads the callers and the files for TLS, and compares the settings with the database; the text is for people.
 ///
 /// # Errors
-/// [`Error::Unfit`] with everything that does not fit; when the database cannot be reached.
+/// Everything that is wrong with the callers, or with the files for TLS; [`Error::Unfit`] with everything that does not fit; when the database cannot be reached.
 pub async fn check(config: Config) -> Result<String, Error> {
+    door::check(&config)?;
     let mut lines = vec!["configuration is valid".to_owned()];
     if Database::is_yet_to_be_created(&config) {
         let absent = Finding::fault("database.url", "the file is not there", "name the file that Django uses");
@@ -245,10 +247,6 @@ fn tiers(config: &Config, database: &Database) -> Result<Tiers, Error> {
         None
     };
     Ok(Tiers { near, shared })
-}
-
-async fn bind(address: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })
 }
 
 /// Starts looking after each component.
@@ -324,11 +322,7 @@ fn health_policy(config: &Config) -> health::Policy {
     health::Policy { database_grace: config.health.database_grace, redis }
 }
 
-fn facts(address: SocketAddr, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
-    let exposure = if address.ip().is_loopback() { Exposure::Loopback } else { Exposure::Insecure };
-    if exposure == Exposure::Insecure {
-        tracing::warn!(%address, "callers are not authenticated: whoever can reach this address may issue tokens");
-    }
+fn facts(exposure: Exposure, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
     Facts { start: clock.now(), exposure, database_kind: database.kind(), cache_kind: tiers.kind() }
 }
 
@@ -391,26 +385,6 @@ fn hashing(config: &Config) -> Hashing {
         None => config.database.schema == SchemaPreset::Knox,
     };
     Hashing { function, knox4: if accepts_knox4 { Knox4::Accepted } else { Knox4::Unknown } }
-}
-
-/// Says where the service listens, and what to try next.
-fn announce(address: SocketAddr, configured: &str) -> io::Result<()> {
-    tracing::info!(%address, "listening");
-    let program = std::env::args().next().unwrap_or_else(|| "tokenward".to_owned());
-    let at =
-        if configured == config::Server::default().listen { String::new() } else { format!(" --address {address}") };
-    let mut out = io::stdout().lock();
-    writeln!(out, "tokenward listening on http://{address}")?;
-    writeln!(out, "\nTry, in another terminal:")?;
-    for (verb, remark) in [
-        ("token issue --user alice", ""),
-        ("token authenticate", "   # asks for the token"),
-        ("token revoke", "   # likewise"),
-        ("status", ""),
-    ] {
-        writeln!(out, "  {program} {verb}{at}{remark}")?;
-    }
-    out.flush()
 }
 
 #[cfg(test)]

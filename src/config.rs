@@ -33,6 +33,8 @@ pub use secret::SecretText;
 pub struct Config {
     /// The gRPC listener and its limits.
     pub server: Server,
+    /// Who may call.
+    pub callers: Callers,
     /// The database that holds the tokens.
     pub database: Database,
     /// Table and column names, where they differ from the preset that `database.schema` names.
@@ -63,16 +65,24 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Server {
-    /// Address and port to listen on; port 0 takes a free one.
+    /// Address and port to listen on, or `unix:PATH`; port 0 takes a free one.
     pub listen: String,
-    /// Listen on an address other hosts can reach although callers are not authenticated.
+    /// Listen on an address other hosts can reach although callers are not authenticated, or their keys not encrypted.
     pub insecure: bool,
+    /// A PEM file with the certificate chain to serve TLS with; it is read again when it changes.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key; likewise.
+    pub tls_key: Option<PathBuf>,
+    /// A PEM file with the authorities that sign callers' certificates; likewise.
+    pub tls_client_ca: Option<PathBuf>,
     /// Longest time a request may take; a shorter `grpc-timeout` of the client wins.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
     pub request_timeout: Duration,
     /// Requests under way at once, over all connections; more are refused with UNAVAILABLE.
     pub max_concurrent_requests: u32,
+    /// Connections open at once; one more takes the place of the longest idle one, else it is closed.
+    pub max_connections: u32,
     /// Streams a client may have open on one connection.
     pub max_concurrent_streams: u32,
     /// Largest request message, in bytes.
@@ -93,6 +103,14 @@ pub struct Server {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
     pub max_connection_age_grace: Duration,
+    /// Time after which a connection without a request is told to go away.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub max_connection_idle: Duration,
+    /// Time that a peer may leave an answer unread; after up to twice as long its connection is closed.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub delivery_timeout: Duration,
     /// Time between reporting NOT_SERVING and refusing connections, for load balancers to notice.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
@@ -103,6 +121,14 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Serve gRPC reflection (v1 and v1alpha).
     pub reflection: bool,
+}
+
+/// Who may call.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Callers {
+    /// A TOML file with the callers, their credentials and their methods. Not set: whoever connects may call everything.
+    pub file: Option<PathBuf>,
 }
 
 /// The database that holds the tokens.

@@ -9,6 +9,9 @@ pub mod component;
 pub mod config;
 mod mutant;
 
+pub mod callers;
+pub mod reload;
+
 pub mod cache;
 pub mod journal;
 pub mod knox_redis;

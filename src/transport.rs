@@ -1,10 +1,8 @@
-//! The tonic server: limits, services, and the drain.
+//! The gRPC server: the services, behind the edge, on the listener's connections.
 
-use std::{future::Future, time::Duration};
-
-use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::service::Routes;
+use tower::Layer as _;
 
 use crate::{
     config,
@@ -14,34 +12,38 @@ use crate::{
         status_service_server::StatusServiceServer, token_admin_service_server::TokenAdminServiceServer,
         token_service_server::TokenServiceServer, user_service_server::UserServiceServer,
     },
+    reload::Live,
 };
 
+mod accept;
+mod activity;
 mod cache_service;
+mod caller;
+mod connection;
 mod convert;
 mod edge;
 pub mod health;
+mod listener;
 mod status;
 mod status_service;
+pub mod tls;
 mod token_admin_service;
 mod token_service;
 mod user_service;
 
+pub use accept::raise_open_files;
 pub use cache_service::Caches;
+pub use caller::Gate;
 pub use edge::EdgeLayer;
+pub use listener::{Address, Listener};
 pub use status::ERROR_DOMAIN;
 pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
 pub use token_admin_service::TokenAdmin;
 pub use token_service::Tokens;
 pub use user_service::Owners;
 
-/// What hyper limits by itself and tonic lifts: resets that a peer may cause, before its connection is closed
-/// (CVE-2023-44487 and its kin).
-const MAX_LOCAL_ERROR_RESETS: usize = 1024;
-const MAX_PENDING_ACCEPT_RESETS: usize = 20;
 /// Largest question to health, in bytes: probes are answered even while load is shed.
 const MAX_PROBE_BYTES: usize = 1024;
-/// Largest header list of a request, in bytes.
-const MAX_HEADER_BYTES: u32 = 8 * 1024;
 
 /// Everything that answers requests.
 #[derive(Debug)]
@@ -60,77 +62,57 @@ pub struct Services<S, C, V> {
     pub probes: health::Probes,
 }
 
+/// What is on the wire, before there is a request.
+#[derive(Debug)]
+pub struct Socket {
+    /// Where connections come from.
+    pub listener: Listener,
+    /// TLS, where it is spoken.
+    pub tls: Option<Live<tls::Config>>,
+}
+
 /// Serves until `stop`, then lets requests under way finish, and after them `changes`, whose
 /// callers may have gone, for at most `server.drain_timeout` in all.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve<S, C, V>(
-    listener: TcpListener,
+    socket: Socket,
     settings: &config::Server,
+    gate: Gate,
     services: Services<S, C, V>,
     stop: CancellationToken,
     changes: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error>
+) where
+    S: TokenStore + Epochs,
+    C: Clock,
+    V: Fn() -> Vitals + Send + Sync + 'static,
+{
+    let edge = EdgeLayer::new(gate, settings.max_concurrent_requests, settings.request_timeout);
+    let services = edge.layer(routes(settings, services).prepare());
+    accept::serve(socket, settings, services, stop, changes).await;
+}
+
+fn routes<S, C, V>(settings: &config::Server, services: Services<S, C, V>) -> Routes
 where
     S: TokenStore + Epochs,
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
     let limit = usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX);
-    let described = "build.rs wrote the descriptor set";
-    let v1 = settings.reflection.then(|| reflection().build_v1().expect(described));
-    let v1alpha = settings.reflection.then(|| reflection().build_v1alpha().expect(described));
-    let serving = server(settings)
-        .layer(EdgeLayer::new(settings.max_concurrent_requests, settings.request_timeout))
+    let mut routes = Routes::default()
         .add_service(TokenServiceServer::new(services.tokens).max_decoding_message_size(limit))
         .add_service(TokenAdminServiceServer::new(services.admin).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(services.owners).max_decoding_message_size(limit))
         .add_service(CacheServiceServer::new(services.caches).max_decoding_message_size(limit))
         .add_service(StatusServiceServer::new(services.replica).max_decoding_message_size(limit))
-        .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES))
-        .add_optional_service(v1)
-        .add_optional_service(v1alpha)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.clone().cancelled_owned(),
-        );
-    let draining = async {
-        let served = serving.await;
-        changes.await;
-        served
-    };
-    bounded_drain(draining, stop, settings.drain_timeout).await
-}
-
-fn server(settings: &config::Server) -> Server {
-    Server::builder()
-        .max_concurrent_streams(settings.max_concurrent_streams)
-        .http2_keepalive_interval(Some(settings.keepalive_interval))
-        .http2_keepalive_timeout(Some(settings.keepalive_timeout))
-        .max_connection_age(settings.max_connection_age)
-        .max_connection_age_grace(settings.max_connection_age_grace)
-        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_ERROR_RESETS))
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_ACCEPT_RESETS))
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES));
+    if settings.reflection {
+        let described = "build.rs wrote the descriptor set";
+        routes = routes
+            .add_service(reflection().build_v1().expect(described))
+            .add_service(reflection().build_v1alpha().expect(described));
+    }
+    routes
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS)
-}
-
-/// Waits for the server; after `stop`, at most `limit` longer.
-async fn bounded_drain<F>(serving: F, stop: CancellationToken, limit: Duration) -> F::Output
-where
-    F: Future<Output = Result<(), tonic::transport::Error>>,
-{
-    tokio::pin!(serving);
-    tokio::select! {
-        served = &mut serving => return served,
-        () = stop.cancelled() => {}
-    }
-    timeout(limit, serving).await.unwrap_or_else(|_| {
-        tracing::warn!("requests or changes under way did not finish within server.drain_timeout");
-        Ok(())
-    })
 }

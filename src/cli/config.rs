@@ -20,7 +20,7 @@ pub(super) struct ConfigArgs {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Say whether the settings are valid and the database is as they say; exits 1 with every fault when not.
+    /// Say whether the settings, callers and certificates are valid and the database is as they say; exits 1 with the faults when not.
     Check,
     /// Print the effective settings and where they come from, secrets redacted.
     Print {

@@ -13,8 +13,8 @@ use crate::config::{Config, Purpose, SecretText};
 pub(super) struct Serve {
     #[command(flatten)]
     settings: Settings,
-    /// Sets `server.listen`; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    /// Sets `server.listen`, an ADDRESS:PORT or `unix:PATH`; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Sets `server.insecure`: listen for other hosts although callers are not authenticated.
     #[arg(long)]

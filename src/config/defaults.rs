@@ -12,17 +12,23 @@ impl Default for Server {
         Self {
             listen: "127.0.0.1:50051".to_owned(),
             insecure: false,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
             request_timeout: Duration::from_secs(5),
             max_concurrent_requests: 8192,
+            max_connections: 10_000,
             max_concurrent_streams: 256,
             max_message_bytes: 256 * 1024,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
             max_connection_age: Duration::from_mins(30),
             max_connection_age_grace: Duration::from_secs(30),
+            max_connection_idle: Duration::from_mins(5),
+            delivery_timeout: Duration::from_secs(10),
             drain_delay: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(15),
-            reflection: true,
+            reflection: false,
         }
     }
 }

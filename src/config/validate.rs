@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Breaker, Database, Fault, Health, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames, SecretText, Server,
-    Tokens,
+    Breaker, Callers, Database, Fault, Health, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames, SecretText,
+    Server, Tokens,
 };
 use crate::domain::TokenPrefix;
 
@@ -28,6 +28,8 @@ const REDIS_SCHEMES: [&str; 7] = [
 const MIN_KEEP_EXPIRED: Duration = Duration::from_hours(1);
 /// PostgreSQL's trigger takes more rows of one statement for everything.
 const MAX_PRUNE_BATCH: u32 = 1_000;
+/// Head of the address of a unix socket.
+const UNIX: &str = "unix:";
 /// An authentication of the longest token with the most scopes must fit.
 const MIN_MESSAGE_BYTES: u32 = 64 * 1024;
 
@@ -44,7 +46,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     let (config, mut judge) = (&loaded.config, Judge { loaded, broken, faults: Vec::new() });
     judge.server(&config.server);
     if purpose == Purpose::Serve {
-        judge.exposure(&config.server);
+        judge.exposure(&config.server, &config.callers);
     }
     judge.database(&config.database);
     judge.schema(&config.schema);
@@ -69,31 +71,71 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
 
 impl Judge<'_> {
     fn server(&mut self, server: &Server) {
-        if server.listen.parse::<SocketAddr>().is_err() {
+        let is_address = match server.listen.strip_prefix(UNIX) {
+            Some(path) => !path.is_empty() && !path.contains('\0'),
+            None => server.listen.parse::<SocketAddr>().is_ok(),
+        };
+        if !is_address {
             self.refuse(
                 &["server.listen"],
-                "is not ADDRESS:PORT",
-                "give an address such as 127.0.0.1:50051 or [::1]:50051",
+                "is neither ADDRESS:PORT nor unix:PATH",
+                "give an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/tokenward.sock",
             );
         }
         self.more_than_none("server.request_timeout", server.request_timeout);
         self.at_least("server.max_concurrent_requests", server.max_concurrent_requests, 1);
+        self.at_least("server.max_connections", server.max_connections, 1);
         self.at_least("server.max_concurrent_streams", server.max_concurrent_streams, 1);
         self.at_least("server.max_message_bytes", server.max_message_bytes, MIN_MESSAGE_BYTES);
         self.more_than_none("server.keepalive_interval", server.keepalive_interval);
         self.more_than_none("server.keepalive_timeout", server.keepalive_timeout);
         self.more_than_none("server.max_connection_age", server.max_connection_age);
         self.more_than_none("server.max_connection_age_grace", server.max_connection_age_grace);
+        self.more_than_none("server.max_connection_idle", server.max_connection_idle);
+        self.more_than_none("server.delivery_timeout", server.delivery_timeout);
         self.more_than_none("server.drain_timeout", server.drain_timeout);
+        self.tls(server);
     }
 
-    fn exposure(&mut self, server: &Server) {
-        let Ok(address) = server.listen.parse::<SocketAddr>() else { return };
-        if !server.insecure && !address.ip().to_canonical().is_loopback() {
+    fn tls(&mut self, server: &Server) {
+        let (cert, key) = ("server.tls_cert", "server.tls_key");
+        match (&server.tls_cert, &server.tls_key) {
+            (Some(_), None) => self.refuse(&[cert, key], "stands without server.tls_key", "set both or none"),
+            (None, Some(_)) => self.refuse(&[key, cert], "stands without server.tls_cert", "set both or none"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        if server.tls_client_ca.is_some() && server.tls_cert.is_none() {
+            self.refuse(&["server.tls_client_ca", cert], "needs TLS", "set server.tls_cert and server.tls_key too");
+        }
+    }
+
+    /// Who can be reached by others must know them, and must not have them send keys in clear.
+    fn exposure(&mut self, server: &Server, callers: &Callers) {
+        if server.tls_client_ca.is_some() && callers.file.is_none() {
+            let remedy = "set callers.file, which says what the bearer of each certificate may do";
             self.refuse(
-                &["server.listen", "server.insecure"],
+                &["server.tls_client_ca", "callers.file"],
+                "names an authority, and no callers are known",
+                remedy,
+            );
+        }
+        let Ok(address) = server.listen.parse::<SocketAddr>() else { return };
+        if server.insecure || address.ip().to_canonical().is_loopback() {
+            return;
+        }
+        let here = "listen on 127.0.0.1, [::1] or unix:PATH";
+        let insecure = "say --insecure (server.insecure = true) where only trusted callers reach it";
+        if callers.file.is_none() {
+            self.refuse(
+                &["server.listen", "server.insecure", "callers.file"],
                 format!("refuses to listen on {address} without caller authentication"),
-                "listen on 127.0.0.1 or [::1]; or say --insecure (server.insecure = true) where only trusted callers reach it",
+                format!("set callers.file, and TLS; {here}; or {insecure}"),
+            );
+        } else if server.tls_cert.is_none() {
+            self.refuse(
+                &["server.listen", "server.insecure", "server.tls_cert"],
+                format!("refuses to listen on {address} without TLS, since callers' keys would travel in clear"),
+                format!("set server.tls_cert and server.tls_key; {here}, behind a proxy with TLS; or {insecure}"),
             );
         }
     }
@@ -283,7 +325,32 @@ mod tests {
             assert_eq!(keys(&format!("{toml}\nserver.insecure = true")), [""; 0]);
             assert!(judged(&toml, Purpose::Migrate).is_empty(), "migrate does not listen");
         }
-        assert_eq!(keys("server.listen = \"localhost\""), ["server.listen"]);
+        for address in ["localhost", "unix:", "unix:a\\u0000b"] {
+            assert_eq!(keys(&format!("server.listen = \"{address}\"")), ["server.listen"]);
+        }
+        assert_eq!(keys("server.listen = \"unix:/run/tokenward.sock\""), [""; 0]);
+    }
+
+    #[test]
+    fn an_address_that_others_reach_needs_callers_and_tls() {
+        let callers = "server.listen = \"0.0.0.0:1\"\ncallers.file = \"c\"";
+        let clear = judged(callers, Purpose::Serve);
+        assert!(clear[0].problem.ends_with("keys would travel in clear"), "{clear:?}");
+        assert_eq!(keys(&format!("{callers}\nserver.insecure = true")), [""; 0]);
+        let tls = "server.tls_cert = \"c\"\nserver.tls_key = \"k\"";
+        assert_eq!(keys(&format!("{callers}\n{tls}")), [""; 0]);
+        assert_eq!(keys(&format!("server.listen = \"0.0.0.0:1\"\n{tls}")), ["server.listen"]);
+    }
+
+    #[test]
+    fn the_files_of_tls_belong_together() {
+        for (file, alone) in [("tls_cert", "tls_cert"), ("tls_key", "tls_key")] {
+            assert_eq!(keys(&format!("server.{file} = \"f\"")), [format!("server.{alone}")]);
+        }
+        assert_eq!(keys("callers.file = \"c\"\nserver.tls_client_ca = \"ca\""), ["server.tls_client_ca"]);
+        let tls = "server.tls_cert = \"c\"\nserver.tls_key = \"k\"\nserver.tls_client_ca = \"ca\"";
+        assert_eq!(keys(tls), ["server.tls_client_ca"], "a certificate that says nothing");
+        assert_eq!(keys(&format!("{tls}\ncallers.file = \"c\"")), [""; 0]);
     }
 
     #[test]
@@ -292,6 +359,9 @@ mod tests {
             ("server.request_timeout = \"0s\"", "server.request_timeout = \"1ms\""),
             ("server.max_concurrent_requests = 0", "server.max_concurrent_requests = 1"),
             ("server.max_concurrent_streams = 0", "server.max_concurrent_streams = 1"),
+            ("server.max_connections = 0", "server.max_connections = 1"),
+            ("server.max_connection_idle = \"0s\"", "server.max_connection_idle = \"1s\""),
+            ("server.delivery_timeout = \"0s\"", "server.delivery_timeout = \"1s\""),
             ("server.max_message_bytes = 65535", "server.max_message_bytes = 65536"),
             ("server.keepalive_interval = \"0s\"", "server.drain_delay = \"0s\""),
             ("server.keepalive_timeout = \"0s\"", "server.keepalive_timeout = \"1s\""),

@@ -1,6 +1,6 @@
-//! What happens to every request before and after its method: a place under the
-//! concurrency bound, the server's deadline, a span, and an `ErrorInfo` on the statuses
-//! that tonic makes by itself.
+//! What happens to every request before and after its method: its caller is let through or
+//! not, a place under the concurrency bound, the server's deadline, a span, and an `ErrorInfo`
+//! on the statuses that tonic makes by itself.
 
 use std::{
     future::Future,
@@ -17,7 +17,10 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::status;
+use super::{
+    caller::{Gate, is_probe},
+    status,
+};
 
 /// When a caller that was refused a place may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -29,9 +32,13 @@ const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 /// How much earlier than the caller's deadline the answer is given up.
 const EARLIER: Duration = Duration::from_millis(2);
 
+/// An answer, once it has come.
+type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
 /// Wraps all services in what every request passes.
 #[derive(Clone, Debug)]
 pub struct EdgeLayer {
+    gate: Gate,
     places: Arc<Semaphore>,
     deadline: Duration,
 }
@@ -46,11 +53,21 @@ pub struct Edge<S> {
 // === impl EdgeLayer ===
 
 impl EdgeLayer {
-    /// At most `places` requests at once, each for at most `deadline`.
+    /// What `gate` lets through: at most `places` requests at once, each for at most `deadline`.
     #[must_use]
-    pub fn new(places: u32, deadline: Duration) -> Self {
+    pub fn new(gate: Gate, places: u32, deadline: Duration) -> Self {
         let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(places)), deadline }
+        Self { gate, places: Arc::new(Semaphore::new(places)), deadline }
+    }
+
+    /// Answers without the services. A stream that is closed before its body was read counts against the
+    /// connection (h2 takes it for an attack), and the caller would lose its other calls too.
+    fn refuse<E: Send + 'static>(&self, request: Request<Body>, refused: Status) -> Answer<E> {
+        let deadline = self.deadline;
+        Box::pin(async move {
+            let _unread = timeout(deadline, read_to_the_end(request.into_body())).await;
+            Ok(refused.into_http())
+        })
     }
 }
 
@@ -72,24 +89,21 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = Answer<S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Err(refused) = self.layer.gate.admit(&mut request) {
+            return self.layer.refuse(request, refused);
+        }
         // Health must answer while load is shed, or an overloaded replica looks dead.
-        let probe = request.uri().path().starts_with("/grpc.health.v1.");
+        let probe = is_probe(request.uri().path());
         let place = Arc::clone(&self.layer.places).try_acquire_owned().ok();
         if place.is_none() && !probe {
-            let deadline = self.layer.deadline;
-            return Box::pin(async move {
-                // A stream that is closed before its body was read counts against the connection (h2
-                // takes it for an attack), and the caller would lose its other calls too.
-                let _unread = timeout(deadline, read_to_the_end(request.into_body())).await;
-                Ok(status::overloaded(RETRY_AFTER).into_http())
-            });
+            return self.layer.refuse(request, status::overloaded(RETRY_AFTER));
         }
         let span = tracing::debug_span!("rpc", method = request.uri().path(), request_id = request_id(&request));
         let deadline = callers_deadline(&request).map_or(self.layer.deadline, |asked| asked.min(self.layer.deadline));
@@ -107,8 +121,8 @@ where
     }
 }
 
-/// The deadline that the caller asks for, less what it takes to be earlier than tonic,
-/// which would end the call as CANCELLED. The form is gRPC's: at most 8 digits and a unit.
+/// The deadline that the caller asks for, less what it takes to be earlier than a client
+/// that would end the call as CANCELLED (tonic's does). The form is gRPC's: at most 8 digits and a unit.
 fn callers_deadline(request: &Request<Body>) -> Option<Duration> {
     let text = request.headers().get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -71,6 +71,17 @@ pub(super) fn overloaded(retry_after: Duration) -> Status {
     Status::with_error_details(Code::Unavailable, "too many requests are under way; retry with backoff", details)
 }
 
+/// No caller credential, or a wrong one.
+pub(super) fn unauthenticated() -> Status {
+    let message = "this call needs a caller's credential: a key as `authorization: Bearer`, or a certificate";
+    plain(Code::Unauthenticated, message, ErrorReason::CallerUnauthenticated)
+}
+
+/// The caller is known, and the method is not among its own.
+pub(super) fn not_allowed() -> Status {
+    plain(Code::PermissionDenied, "this caller may not use this method", ErrorReason::CallerNotAllowed)
+}
+
 /// The shorter of the caller's and the server's deadline passed.
 pub(super) fn deadline_exceeded() -> Status {
     plain(Code::DeadlineExceeded, "the deadline passed before there was an answer", ErrorReason::DeadlineExceeded)

@@ -33,9 +33,11 @@ pub struct Facts {
 /// Who can reach the listener without a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
-    /// Programs on this machine.
+    /// Programs on this machine, if any.
     Loopback,
-    /// Other hosts: the operator said `--insecure`.
+    /// Nobody: callers are known, and their keys encrypted.
+    Guarded,
+    /// Other hosts, or who listens to them: the operator said `--insecure`.
     Insecure,
 }
 

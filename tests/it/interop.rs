@@ -17,6 +17,8 @@ use crate::harness::{
 
 const REQUIREMENTS: &str = include_str!("interop/requirements.txt");
 
+const REFLECTION: [(&str, &str); 1] = [("TOKENWARD_SERVER__REFLECTION", "true")];
+
 /// The programs of the clients' Python environment.
 fn programs() -> PathBuf {
     environment("interop", REQUIREMENTS)
@@ -49,7 +51,7 @@ fn buf() -> Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_works_with_stubs_from_the_contract_and_by_reflection() {
-    let stack = Stack::start(On::Sqlite, With::Memory).await;
+    let stack = Stack::start_with(On::Sqlite, With::Memory, &REFLECTION).await;
     let mut python = Command::new(programs().join("python"));
     python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/interop/client.py"));
     python.arg(stack.server.url().trim_start_matches("http://")).arg(contract());
@@ -72,7 +74,7 @@ async fn curl(url: &str, method: &str, reflection: &str, request: Value) -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn buf_curl_finds_its_way_by_both_versions_of_reflection() {
-    let stack = Stack::start(On::Sqlite, With::Memory).await;
+    let stack = Stack::start_with(On::Sqlite, With::Memory, &REFLECTION).await;
     let issued = stack.client().issue("buf").await;
     for reflection in ["grpc-v1", "grpc-v1alpha"] {
         let authenticate = "tokenward.v1.TokenService/Authenticate";

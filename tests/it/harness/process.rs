@@ -92,6 +92,13 @@ impl Process {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// Its memory that is in RAM, in MiB: the second field of proc(5)'s `statm`, in pages of 4 KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("the process runs");
+        let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("it has seven fields");
+        pages * 4 / 1024
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process id is positive and small"))
     }

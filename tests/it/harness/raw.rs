@@ -39,15 +39,23 @@ impl<'a> Call<'a> {
     }
 
     async fn exchange(self, url: &str) -> Result<Status, h2::Error> {
-        let address = url.strip_prefix("http://").expect("the service prints an http URL");
-        let socket = TcpStream::connect(address).await.expect("the service accepts");
-        let (client, connection) = h2::client::handshake(socket).await?;
+        let (client, connection) = h2::client::handshake(socket(url).await).await?;
         tokio::spawn(connection);
-        let response = self.request(client.ready().await?, url)?.await?;
+        self.send_on(&client, url).await
+    }
+
+    /// Makes the call on a connection that there is, and gives the status that it ended with.
+    pub(crate) async fn send_on(self, client: &SendRequest<Bytes>, url: &str) -> Result<Status, h2::Error> {
+        let response = self.request(client.clone().ready().await?, url)?.await?;
         status(response).await
     }
 
-    fn request(&self, mut client: SendRequest<Bytes>, url: &str) -> Result<h2::client::ResponseFuture, h2::Error> {
+    /// Sends the call and leaves its answer alone.
+    pub(crate) fn request(
+        &self,
+        mut client: SendRequest<Bytes>,
+        url: &str,
+    ) -> Result<h2::client::ResponseFuture, h2::Error> {
         let mut request = Request::post(format!("{url}{}", self.method)).header("te", "trailers");
         request = request.header("content-type", "application/grpc");
         for (name, value) in &self.headers {
@@ -61,8 +69,14 @@ impl<'a> Call<'a> {
     }
 }
 
+/// A connection to the service, without a byte on it.
+pub(crate) async fn socket(url: &str) -> TcpStream {
+    let address = url.strip_prefix("http://").expect("the service prints an http URL");
+    TcpStream::connect(address).await.expect("the service accepts")
+}
+
 /// A gRPC message: not compressed, its length, itself.
-fn framed(message: &[u8]) -> Bytes {
+pub(crate) fn framed(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(5 + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).expect("a test's message is small"));

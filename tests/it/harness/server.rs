@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::{
     client::Client,
@@ -27,6 +27,7 @@ pub(crate) type Settings = Vec<(String, String)>;
 pub(crate) struct Server {
     process: Process,
     url: String,
+    tls: Option<ClientTlsConfig>,
     channel: Channel,
     /// Its working directory.
     dir: TempDir,
@@ -42,14 +43,19 @@ impl Server {
 
     /// Starts the service in a directory and waits until it listens.
     pub(crate) async fn start_in(dir: TempDir, settings: &Settings) -> Self {
+        Self::start_on(dir, settings, "127.0.0.1:0", None).await
+    }
+
+    /// Starts the service at an address of its own, with its clients speaking TLS or not.
+    pub(crate) async fn start_on(dir: TempDir, settings: &Settings, at: &str, tls: Option<ClientTlsConfig>) -> Self {
         let mut command = tokenward(dir.path(), settings);
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", at]);
         let mut process = Process::spawn(command, dir.path(), "tokenward");
         let listening = async || listening_on(&process).or_else(|| process.exited().map(|_| String::new()));
         let url = eventually("tokenward listens", listening).await;
         assert!(!url.is_empty(), "tokenward ended at its start:\n{}{}", process.stdout(), process.stderr());
-        let channel = endpoint(&url).connect().await.expect("who listens accepts");
-        Self { process, url, channel, dir }
+        let channel = connect(&url, tls.as_ref()).await.expect("who listens accepts");
+        Self { process, url, tls, channel, dir }
     }
 
     /// Where it serves: `http://127.0.0.1:PORT`.
@@ -74,7 +80,17 @@ impl Server {
 
     /// The clients of every service, on a connection of their own.
     pub(crate) async fn new_connection(&self) -> Result<Client, tonic::transport::Error> {
-        Ok(Client::new(endpoint(&self.url).connect().await?))
+        Ok(Client::new(connect(&self.url, self.tls.as_ref()).await?))
+    }
+
+    /// The clients of every service, on a connection with TLS of its own.
+    pub(crate) async fn connect_with(&self, tls: &ClientTlsConfig) -> Result<Client, tonic::transport::Error> {
+        Ok(Client::new(connect(&self.url, Some(tls)).await?))
+    }
+
+    /// Its memory that is in RAM, in MiB.
+    pub(crate) fn resident(&self) -> u64 {
+        self.process.resident()
     }
 
     /// What it logged and printed.
@@ -139,7 +155,10 @@ fn listening_on(process: &Process) -> Option<String> {
     Some(url.unwrap_or_else(|| panic!("the first line says where it listens: {first:?}")).to_owned())
 }
 
-fn endpoint(url: &str) -> Endpoint {
-    let endpoint = Endpoint::from_shared(url.to_owned()).expect("the service prints a URL");
-    endpoint.connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(20))
+async fn connect(url: &str, tls: Option<&ClientTlsConfig>) -> Result<Channel, tonic::transport::Error> {
+    let mut endpoint = Endpoint::from_shared(url.to_owned()).expect("the service prints a URL");
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls.clone())?;
+    }
+    endpoint.connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(20)).connect().await
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tonic::transport::ClientTlsConfig;
+
 use super::{
     client::Client,
     mariadb::MariaDb,
@@ -121,7 +123,25 @@ impl Stack {
         Self::on(Database::start(on).await, Some(redis), &[]).await
     }
 
+    /// The same, with settings of the service, and clients that speak TLS.
+    pub(crate) async fn start_tls(on: On, with: With, extra: &[(&str, &str)], tls: ClientTlsConfig) -> Self {
+        let redis = match with {
+            With::Memory => None,
+            With::Redis => Some(redis().await),
+        };
+        Self::on_with(Database::start(on).await, redis, extra, Some(tls)).await
+    }
+
     async fn on(database: Database, redis: Option<Behind<Redis>>, extra: &[(&str, &str)]) -> Self {
+        Self::on_with(database, redis, extra, None).await
+    }
+
+    async fn on_with(
+        database: Database,
+        redis: Option<Behind<Redis>>,
+        extra: &[(&str, &str)],
+        tls: Option<ClientTlsConfig>,
+    ) -> Self {
         let mut settings: Settings = extra.iter().map(|(key, value)| setting(key, *value)).collect();
         if let Some(url) = database.url() {
             settings.extend([setting("TOKENWARD_DATABASE__URL", url), setting("TOKENWARD_CACHE__MAC_KEY", MAC_KEY)]);
@@ -130,7 +150,7 @@ impl Stack {
         settings.extend(address.map(|address| setting("TOKENWARD_REDIS__URL", format!("redis://{address}"))));
         let dir = template::directory();
         database.migrate(dir.path(), &settings);
-        Self { server: Server::start_in(dir, &settings).await, database, redis, settings }
+        Self { server: Server::start_on(dir, &settings, "127.0.0.1:0", tls).await, database, redis, settings }
     }
 
     /// Clients on the service's first connection.

@@ -1,0 +1,101 @@
+//! The front door: where the service listens, who is let through, TLS, and what is said about it.
+
+use std::io::{self, Write as _};
+
+use tokio::task::JoinSet;
+
+use super::Error;
+use crate::{
+    callers,
+    config::{self, Config},
+    reload::{Files, Live, Reload},
+    transport::{
+        Address, Exposure, Gate, Listener,
+        tls::{self, Pem},
+    },
+};
+
+/// Reads the callers and the files for TLS, as [`guard`] does first.
+///
+/// # Errors
+/// Everything that is wrong with the callers, or what is wrong with the files for TLS.
+pub(super) fn check(config: &Config) -> Result<(), Error> {
+    let mut files = Files::default();
+    if let Some(path) = &config.callers.file {
+        callers::load(path, &config.server, &mut files)?;
+    }
+    if let Some(pem) = Pem::new(&config.server) {
+        pem.load(&mut files)?;
+    }
+    Ok(())
+}
+
+/// Who is let through, and TLS; both follow their files.
+pub(super) fn guard(config: &Config, background: &mut JoinSet<()>) -> Result<(Gate, Option<Live<tls::Config>>), Error> {
+    let mut gate = Gate::Open;
+    if let Some(path) = config.callers.file.clone() {
+        let server = config.server.clone();
+        let load = move |files: &mut Files| callers::load(&path, &server, files);
+        let (callers, reload) = Reload::start("callers", load)?;
+        background.spawn(reload.run());
+        gate = Gate::Callers(callers);
+    }
+    let Some(pem) = Pem::new(&config.server) else { return Ok((gate, None)) };
+    let (tls, reload) = Reload::start("certificates", move |files: &mut Files| pem.load(files))?;
+    background.spawn(reload.run());
+    Ok((gate, Some(tls)))
+}
+
+pub(super) async fn bind(address: &str) -> Result<Listener, Error> {
+    Listener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })
+}
+
+/// Who can reach the listener; a warning when others can.
+pub(super) fn exposure(config: &Config, address: &Address) -> Exposure {
+    let exposure = exposed(config, address);
+    if exposure == Exposure::Insecure {
+        let what = match config.callers.file {
+            Some(_) => "callers' keys are not encrypted: whoever is on their way may take them",
+            None => "callers are not authenticated: whoever can reach this address may issue tokens",
+        };
+        tracing::warn!(%address, "{what}");
+    }
+    exposure
+}
+
+fn exposed(config: &Config, address: &Address) -> Exposure {
+    let guarded = config.callers.file.is_some() && config.server.tls_cert.is_some();
+    match (address.is_local(), guarded) {
+        (true, _) => Exposure::Loopback,
+        (false, true) => Exposure::Guarded,
+        (false, false) => Exposure::Insecure,
+    }
+}
+
+/// Says where the service listens, and what to try next.
+pub(super) fn announce(address: &Address, tls: Option<&Live<tls::Config>>, configured: &str) -> io::Result<()> {
+    tracing::info!(%address, "listening");
+    let program = std::env::args().next().unwrap_or_else(|| "tokenward".to_owned());
+    let url = match address {
+        Address::Tcp(address) if tls.is_some() => format!("https://{address}"),
+        Address::Tcp(address) => format!("http://{address}"),
+        Address::Unix(_) => address.to_string(),
+    };
+    let at = if configured == config::Server::default().listen && tls.is_none() {
+        String::new()
+    } else {
+        format!(" --address {url}")
+    };
+    let mut out = io::stdout().lock();
+    writeln!(out, "tokenward listening on {url}")?;
+    writeln!(out, "\nTry, in another terminal:")?;
+    for (verb, remark) in [
+        ("token issue --user alice", ""),
+        ("token authenticate", "   # asks for the token"),
+        ("token revoke", "   # likewise"),
+        ("status", ""),
+    ] {
+        writeln!(out, "  {program} {verb}{at}{remark}")?;
+    }
+    out.flush()
+}

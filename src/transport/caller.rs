@@ -1,0 +1,129 @@
+//! Whether a call is let through: its credential, and what the callers file says of it.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, header::AUTHORIZATION};
+use tonic::Status;
+
+use super::status;
+use crate::{
+    callers::{Caller, Credential, Directory, Refused, San},
+    reload::Live,
+};
+
+/// What every probe may call without a credential.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+const SCHEME: &str = "bearer";
+
+/// Who is let through.
+#[derive(Clone, Debug)]
+pub enum Gate {
+    /// Whoever can connect.
+    Open,
+    /// Callers with a credential, for their own methods.
+    Callers(Live<Directory>),
+}
+
+/// What a connection knows of its peer: the names in its certificate, if it has one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    pub(super) sans: Arc<[San]>,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Lets a request through, with its [`Caller`] in its extensions and without its credential.
+    ///
+    /// # Errors
+    /// The status to answer it with.
+    pub(super) fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Status> {
+        let directory = match self {
+            Self::Callers(directory) if !is_probe(request.uri().path()) => directory.get(),
+            Self::Callers(_) | Self::Open => return Ok(()),
+        };
+        let caller = admit(&directory, request);
+        // Nothing behind this point has use for it, so nothing can log it.
+        request.headers_mut().remove(AUTHORIZATION);
+        request.extensions_mut().insert(caller?);
+        Ok(())
+    }
+}
+
+/// Whether the call asks for health.
+pub(super) fn is_probe(path: &str) -> bool {
+    path.starts_with(HEALTH)
+}
+
+fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Status> {
+    let path = request.uri().path();
+    let sans = request.extensions().get::<Peer>().map(|peer| &*peer.sans).unwrap_or_default();
+    let credential = match key(request.headers()) {
+        Ok(Some(key)) => Some(Credential::Key(key)),
+        Ok(None) => Some(Credential::Certificate(sans)).filter(|_| !sans.is_empty()),
+        Err(Malformed) => None,
+    };
+    directory.admit(credential, path).map_err(|refused| match refused {
+        Refused::Unauthenticated => {
+            tracing::debug!(path, "a call without a caller's credential is refused");
+            status::unauthenticated()
+        }
+        Refused::NotAllowed(Caller { name }) => {
+            tracing::debug!(path, caller = &*name, "a call is refused: the method is not among the caller's");
+            status::not_allowed()
+        }
+    })
+}
+
+/// A header that is there and is not one key. A certificate does not make up for it.
+struct Malformed;
+
+/// The key of the one `authorization: Bearer KEY`; `None` without the header.
+fn key(headers: &HeaderMap) -> Result<Option<&str>, Malformed> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Malformed)?;
+    let is_one_key = scheme.eq_ignore_ascii_case(SCHEME) && !key.is_empty() && values.next().is_none();
+    if is_one_key { Ok(Some(key)) } else { Err(Malformed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(values: &[&'static str]) -> Result<Option<String>, ()> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, value.parse().expect("a header"));
+        }
+        key(&headers).map(|key| key.map(str::to_owned)).map_err(|Malformed| ())
+    }
+
+    #[test]
+    fn a_key_is_the_one_bearer_credential() {
+        assert_eq!(key_of(&[]), Ok(None));
+        assert_eq!(key_of(&["Bearer abc"]), Ok(Some("abc".to_owned())));
+        assert_eq!(key_of(&["bEARER abc"]), Ok(Some("abc".to_owned())));
+        for values in [
+            &[""][..],
+            &["Bearer"],
+            &["Bearer "],
+            &["abc"],
+            &["Basic abc"],
+            &["Token abc"],
+            &["Bearer abc", "Bearer abc"],
+            &["Bearer abc", ""],
+            &["Bearer \u{e9}"],
+        ] {
+            assert_eq!(key_of(values), Err(()), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn only_healths_own_methods_are_probes() {
+        assert!(is_probe("/grpc.health.v1.Health/Check"));
+        for path in ["/grpc.health.v1.HealthX/Check", "/grpc.health.v2.Health/Check", "grpc.health.v1.Health/Check"] {
+            assert!(!is_probe(path), "{path}");
+        }
+    }
+}

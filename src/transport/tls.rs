@@ -1,0 +1,195 @@
+//! TLS from PEM files: the server's certificate, and the authorities that sign callers'.
+//!
+//! A caller's certificate is asked for and not demanded, since health needs none; whoever shows one that the
+//! authorities did not sign gets no connection. Sessions are not resumed: each connection proves its certificate anew.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use webpki::EndEntityCert;
+
+use super::caller::Peer;
+use crate::{
+    callers::San,
+    config::Server,
+    reload::{Files, Privacy},
+};
+
+/// Longest time for a handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+const ALPN: &[u8] = b"h2";
+
+/// What a handshake is made with.
+#[derive(Debug)]
+pub struct Config(Arc<ServerConfig>);
+
+/// The PEM files.
+#[derive(Clone, Debug)]
+pub struct Pem {
+    cert: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+}
+
+/// What is wrong with a file. Nothing of what it holds is shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("{setting}: cannot read {}", .path.display())]
+    Read {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It holds no such thing.
+    #[error("{setting}: {} holds no {wanted} in PEM form", .path.display())]
+    Pem {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// The certificate and the key cannot be used together.
+    #[error("server.tls_cert, server.tls_key: {} and {} cannot be used together", .cert.display(), .key.display())]
+    Pair {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What TLS said.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The authorities cannot be used.
+    #[error("server.tls_client_ca: {} cannot be used", .path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What TLS said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The bytes of the files, each under its setting.
+struct Source<'a> {
+    setting: &'static str,
+    path: &'a Path,
+    bytes: zeroize::Zeroizing<Vec<u8>>,
+}
+
+// === impl Pem ===
+
+impl Pem {
+    /// The files that the settings name; `None` without TLS.
+    #[must_use]
+    pub fn new(settings: &Server) -> Option<Self> {
+        let (cert, key) = (settings.tls_cert.clone()?, settings.tls_key.clone()?);
+        Some(Self { cert, key, client_ca: settings.tls_client_ca.clone() })
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When one cannot be read or used.
+    pub fn load(&self, files: &mut Files) -> Result<Config, Error> {
+        // All are read before any is judged, so that a change of any is noticed.
+        let cert = Source::read("server.tls_cert", &self.cert, Privacy::Public, files);
+        let key = Source::read("server.tls_key", &self.key, Privacy::Secret, files);
+        let ca = self.client_ca.as_deref();
+        let ca = ca.map(|path| Source::read("server.tls_client_ca", path, Privacy::Public, files)).transpose();
+        let (cert, key, ca) = (cert?.certificates()?, key?.key()?, ca?);
+
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks TLS 1.2 and 1.3");
+        let builder = match ca {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.authorities()?), provider);
+                let verifier = verifier.allow_unauthenticated().build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| ca.unusable(error))?)
+            }
+        };
+        let pair = |source| Error::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
+        let mut config = builder.with_single_cert(cert, key).map_err(pair)?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Config(Arc::new(config)))
+    }
+}
+
+// === impl Source ===
+
+impl<'a> Source<'a> {
+    fn read(setting: &'static str, path: &'a Path, privacy: Privacy, files: &mut Files) -> Result<Self, Error> {
+        let refused = |source| Error::Read { setting, path: path.to_owned(), source };
+        Ok(Self { setting, path, bytes: files.read(path, privacy).map_err(refused)? })
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        certificates.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(|| self.lacks("certificate"))
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
+        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|_| self.lacks("private key"))
+    }
+
+    fn authorities(&self) -> Result<RootCertStore, Error> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates()? {
+            roots.add(certificate).map_err(|error| self.unusable(error))?;
+        }
+        Ok(roots)
+    }
+
+    fn lacks(&self, wanted: &'static str) -> Error {
+        Error::Pem { setting: self.setting, path: self.path.to_owned(), wanted }
+    }
+
+    fn unusable(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::Authorities { path: self.path.to_owned(), source: Box::new(error) }
+    }
+}
+
+/// Makes a handshake, within [`HANDSHAKE_LIMIT`], and tells the names in the peer's certificate.
+pub(super) async fn accept<I>(config: &Config, io: I) -> io::Result<(TlsStream<I>, Peer)>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let stream = timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(Arc::clone(&config.0)).accept(io)).await??;
+    let (_, session) = stream.get_ref();
+    let sans = session.peer_certificates().and_then(|chain| chain.first()).map(sans).unwrap_or_default();
+    Ok((stream, Peer { sans: sans.into() }))
+}
+
+/// The DNS names and URIs of a certificate that was verified.
+fn sans(certificate: &CertificateDer<'_>) -> Vec<San> {
+    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return Vec::new() };
+    let names = certificate.valid_dns_names().map(San::dns);
+    names.chain(certificate.valid_uri_names().map(San::uri)).collect()
+}
