@@ -154,8 +154,13 @@ impl SharedCache {
 
     /// Stores an entry for `life`, unless a tombstone stands there.
     pub(super) async fn put(&self, id: TokenId, entry: Vec<u8>, life: Duration) -> Result<Put, CacheError> {
-        let script = if mutant::is(Mutant::PutGuard) { script::UNGUARDED_PUT } else { PUT };
-        let answer = self.evaluate(script, id, vec![Value::Bytes(entry.into()), millis(life).into()]).await?;
+        let arguments = vec![Value::Bytes(entry.into()), millis(life).into()];
+        if mutant::is(Mutant::PutGuard) {
+            let key = self.inner.keys.of(id);
+            self.write(async |redis| redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await).await?;
+            return Ok(Put::Stored);
+        }
+        let answer = self.evaluate(PUT, id, arguments).await?;
         Ok(if answer.is_integer() { Put::Tombstoned } else { Put::Stored })
     }
 

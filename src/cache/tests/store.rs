@@ -223,7 +223,7 @@ impl Journal for Wire {
     }
 
     async fn changed(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::harness::{
     redis::Redis,
     relay::Relay,
     server::{Server, Settings, setting, tokenward},
-    stack::{On, With},
+    stack::{self, On, With},
     template,
 };
 

@@ -14,9 +14,7 @@ use nix::{
 
 use super::eventually::within;
 
-/// Where [`field`] finds how a process is.
-const STATE: usize = 0;
-/// Where it finds its parent.
+/// Where [`field`] finds the parent of a process.
 const PARENT: usize = 1;
 
 /// A child that never outlives its owner.
