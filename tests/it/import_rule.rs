@@ -106,6 +106,9 @@ fn imports_point_at_the_domain() {
 fn only_the_databases_clock_falls_back_on_the_machines() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let reads = |path: &PathBuf| {
+        if path.components().any(|part| part.as_os_str() == "tests") {
+            return false;
+        }
         let text = fs::read_to_string(path).expect("a source file can be read");
         let program = text.split("#[cfg(test)]").next().unwrap_or_default();
         program.contains("SystemClock.now()") || program.contains("Utc::now") || program.contains("SystemTime::now")

@@ -70,14 +70,31 @@ async fn memory_in_front_of_redis_answers_first_and_is_filled_from_it() {
 #[tokio::test]
 async fn what_revoke_called_complete_no_memory_accepts() {
     let (redis, store) = (Redis::start().await, TestStore::of(&["a"]));
-    let near = behind_redis(&store, &redis, Some(memory()), Ack::Lease).await;
-    let other = behind_redis(&store, &redis, Some(memory()), Ack::Lease).await;
+    let terms = Terms { outage_grace: Duration::ZERO, ..TERMS };
+    let near = under(terms, &store, &redis).await;
+    let other = under(terms, &store, &redis).await;
     near.until_hit("a", Source::LocalCache).await;
     near.cut();
     let began = Instant::now();
     assert_eq!(other.revoke("a").await, Propagation::Complete);
     assert!(began.elapsed() >= LEASE, "it waits for the lease: {:?}", began.elapsed());
     assert_eq!(near.find("a").await.0, Found::Revoked);
+}
+
+/// I5: Redis has taken the tombstone and may lose it again; a replica that is cut off may go on for the grace.
+#[tokio::test]
+async fn with_a_lease_and_a_grace_no_tombstone_makes_a_revocation_complete() {
+    let (redis, store) = (Redis::start().await, TestStore::of(&["a"]));
+    let replica = under(TERMS, &store, &redis).await;
+    let began = Instant::now();
+    let Propagation::Pending { max_staleness } = replica.revoke("a").await else { panic!("complete") };
+    assert!(began.elapsed() >= LEASE, "it waits for the lease: {:?}", began.elapsed());
+    assert!(max_staleness <= TERMS.outage_grace && max_staleness > TERMS.outage_grace / 2, "{max_staleness:?}");
+}
+
+async fn under(terms: Terms, store: &Arc<TestStore>, redis: &Redis) -> Replica {
+    let tiers = Tiers { near: Some(memory()), shared: Some(redis.connected().await) };
+    store.proven(tiers, terms, Ack::Lease, 0.0).await
 }
 
 #[tokio::test]

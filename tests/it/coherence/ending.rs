@@ -143,8 +143,6 @@ impl Ending {
     fn promised(self, world: &World, answered: Result<Vec<Option<Propagation>>, Status>) -> Done {
         match answered {
             Ok(propagations) => Done::Promised(propagations.into_iter().map(remaining).max().unwrap_or_default()),
-            // The retry of one that was committed without an answer promises nothing.
-            Err(status) if self == Self::DeleteUser && status.code() == tonic::Code::NotFound => Done::Committed,
             Err(status) => {
                 world.failure(&status);
                 Done::Unknown
