@@ -2,193 +2,21 @@
 //! other issued, and refuses what the other ended. The example's authentication class answers as
 //! knox's own does.
 
-use std::time::{Duration, Instant};
-
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha512};
-use tokenward::proto::{AnswerSource, InactiveReason, RevokeAllRequest};
+use tokenward::proto::InactiveReason;
 
-use self::project::{Django, KNOX_5, Project, on_postgres};
-use crate::harness::{
-    client::{Client, about, for_user},
-    eventually::{eventually, report, within},
-    stack::{self, Database, Stack, With},
+use self::{
+    project::Django,
+    site::{Site, Theirs, extra, hot},
 };
+use crate::harness::{eventually::eventually, stack::On};
 
+mod defects;
+mod generations;
+mod matrix;
 mod project;
-
-/// The default of `coherence.max_staleness`.
-const BOUND: Duration = Duration::from_secs(1);
-/// The bound holds whether or not a poll was slow.
-const SETTINGS: [(&str, &str); 2] =
-    [("TOKENWARD_DATABASE__SCHEMA", "knox"), ("TOKENWARD_COHERENCE__OUTAGE_GRACE", "0s")];
-
-/// Both, and what they share.
-struct Site {
-    // Dropped before the database.
-    django: Django,
-    project: Project,
-    stack: Stack,
-}
-
-/// A token that knox issued.
-struct Theirs {
-    secret: String,
-    row: Value,
-}
-
-// === impl Site ===
-
-impl Site {
-    /// Django's tables first, then ours beside them.
-    async fn start() -> Self {
-        let postgres = stack::postgres().await;
-        let project = Project::new(KNOX_5, on_postgres(&postgres.server));
-        project.migrate(&json!({}));
-        let stack = Stack::start_on(Database::Postgres(postgres), With::Redis, &SETTINGS).await;
-        let django = project.start(&extra(&stack, &json!({})));
-        Self { django, project, stack }
-    }
-
-    async fn user(&self, name: &str) -> String {
-        self.django.text("create_user", json!([name])).await
-    }
-
-    /// A token that knox issued.
-    async fn theirs(&self, user: &str) -> Theirs {
-        let issued = self.django.call("issue", json!([user])).await;
-        Theirs { secret: issued["secret"].as_str().expect("a secret").to_owned(), row: issued["row"].clone() }
-    }
-
-    /// What a view that knox's class protects answers, and what one that the example's protects does.
-    async fn seen(&self, class: &str, authorization: &str) -> Value {
-        self.django.call("request", json!(["GET", format!("/{class}/whoami/"), authorization])).await
-    }
-
-    async fn post(&self, path: &str, secret: &str) -> i64 {
-        let answer = self.django.call("request", json!(["POST", path, format!("Token {secret}")])).await;
-        answer["status"].as_i64().expect("a status")
-    }
-}
-
-/// Settings of Django's.
-fn extra(stack: &Stack, knox: &Value) -> Value {
-    let target = stack.server.url().trim_start_matches("http://");
-    json!({ "TOKENWARD": { "TARGET": target, "TIMEOUT": 10, "REVOKE_TIMEOUT": 10 }, "REST_KNOX": knox })
-}
-
-/// Waits until the token is answered from Redis.
-async fn hot(client: &Client, secret: &str) {
-    let hit = async || {
-        let answer = client.authenticate(secret).await;
-        assert!(answer.active, "{answer:?}");
-        (answer.source() == AnswerSource::SharedCache).then_some(())
-    };
-    eventually("the token is answered from Redis", hit).await;
-}
-
-/// Looks until the token is refused. No look that began later than the bound after its end may accept it.
-async fn refused_within_the_bound(what: &str, client: &Client, secret: &str) -> InactiveReason {
-    let ended = Instant::now();
-    let refused = async || {
-        let began = Instant::now();
-        let answer = client.try_authenticate(about(secret)).await.ok()?;
-        assert!(!answer.active || began <= ended + BOUND, "{what}: accepted {:?} later", began - ended);
-        (!answer.active).then(|| answer.inactive_reason())
-    };
-    let (reason, took) = within(what, 20 * BOUND, refused).await;
-    report(&format!("  {what}: noticed after {took:?}"));
-    reason
-}
-
-fn micros(time: Option<prost_types::Timestamp>) -> Value {
-    time.map(|time| time.seconds * 1_000_000 + i64::from(time.nanos) / 1_000).into()
-}
-
-fn digest(secret: &str) -> String {
-    hex::encode(Sha512::digest(secret))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_accepts_what_the_other_issued_with_equal_owner_and_times() {
-    let site = Site::start().await;
-    let client = site.stack.client();
-    let user = site.user("alice").await;
-
-    let login = site.django.text("login", json!(["alice"])).await;
-    let Theirs { secret, .. } = site.theirs(&user).await;
-    let endless = site.django.call("issue", json!([user, null])).await;
-    for secret in [&login, &secret, endless["secret"].as_str().expect("a secret")] {
-        let answer = client.authenticate(secret).await;
-        let (token, owner) = (answer.token.expect("it is active"), answer.user.expect("it is active"));
-        let row = site.django.call("row", json!([digest(secret)])).await;
-        assert_eq!(json!([owner.user_id, token.user_id]), json!([row["user"], row["user"]]));
-        assert_eq!(owner.attributes["email"], "alice@example.com");
-        assert_eq!(
-            json!([micros(token.create_time), micros(token.expire_time)]),
-            json!([row["created"], row["expiry"]])
-        );
-    }
-
-    let issued = client.try_issue(for_user(&user)).await.expect("it is a user of Django's");
-    let token = issued.token.expect("an issued token has a record");
-    let seen = site.seen("knox", &format!("Token {}", issued.secret)).await;
-    let (status, auth) = (&seen["status"], &seen["body"]["auth"]);
-    assert_eq!((status, &seen["body"]["pk"]), (&json!(200), &json!(user)), "{seen}");
-    assert_eq!(json!([auth["created"], auth["expiry"]]), json!([micros(token.create_time), micros(token.expire_time)]));
-    assert_eq!((&auth["digest"], &auth["token_key"]), (&json!(digest(&issued.secret)), &json!(issued.secret[..15])));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_django_ends_is_refused_within_the_bound_though_redis_still_has_it() {
-    let site = Site::start().await;
-    let (client, django) = (site.stack.client(), &site.django);
-    for (number, what) in ENDINGS.into_iter().enumerate() {
-        let user = site.user(&format!("user{number}")).await;
-        let Theirs { secret, row } = site.theirs(&user).await;
-        hot(&client, &secret).await;
-        let name = row["digest"].clone();
-        let ended = match what {
-            "logout" | "logoutall" => site.post(&format!("/knox/{what}/"), &secret).await == 204,
-            "delete_token" | "delete_by_sql" | "expire" => django.call(what, json!([name])).await == 1,
-            _ => django.call(what, json!([user])).await.as_i64().is_some_and(|rows| rows > 0),
-        };
-        assert!(ended, "{what}");
-        let expected = match what {
-            "expire" => InactiveReason::Expired,
-            "deactivate" => InactiveReason::UserDisabled,
-            _ => InactiveReason::Unknown,
-        };
-        assert_eq!(refused_within_the_bound(what, &client, &secret).await, expected, "{what}");
-    }
-}
-
-/// Ways in which Django ends a token: knox's views, and commands of `driver.py`.
-const ENDINGS: [&str; 8] =
-    ["logout", "logoutall", "delete_token", "delete_queryset", "delete_by_sql", "expire", "deactivate", "delete_user"];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_service_ends_django_refuses_at_once() {
-    let site = Site::start().await;
-    let client = site.stack.client();
-    let user = site.user("alice").await;
-    let accepted = async |secret: &str| site.seen("knox", &format!("Token {secret}")).await["status"] == 200;
-
-    let (first, second, third) = (site.theirs(&user).await, site.theirs(&user).await, client.issue(&user).await);
-    for secret in [&first.secret, &second.secret, &third.secret] {
-        assert!(accepted(secret).await);
-    }
-    client.revoke(&first.secret).await;
-    assert!(!accepted(&first.secret).await, "Revoke");
-    assert!(accepted(&second.secret).await, "the others stay");
-    let all = RevokeAllRequest { user_id: user.clone(), ..RevokeAllRequest::default() };
-    let revoked = client.tokens.clone().revoke_all(all).await.expect("a user's tokens can be revoked").into_inner();
-    assert_eq!(revoked.revoked_count, 2);
-    for secret in [&second.secret, &third.secret] {
-        assert!(!accepted(secret).await, "RevokeAll");
-    }
-}
+mod site;
 
 /// Headers, `{}` standing for a live token, and what they are called.
 const HEADERS: [(&str, &str); 22] = [
@@ -218,7 +46,7 @@ const HEADERS: [(&str, &str); 22] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_class_answers_every_header_as_knoxs_does() {
-    let site = Site::start().await;
+    let site = Site::start(On::Postgres).await;
     let user = site.user("alice").await;
     compare(&site.django, "Token", &user).await;
     let knox = json!({ "AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "kx_" });
@@ -263,21 +91,8 @@ async fn ended(django: &Django, what: &str, scheme: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_makes_knox_fail_is_an_invalid_token_to_the_examples_class() {
-    let site = Site::start().await;
-    for token in ["\u{ff}\u{fe}", "a\0b"] {
-        let (ours, theirs) = (
-            site.seen("tokenward", &format!("Token {token}")).await,
-            site.seen("knox", &format!("Token {token}")).await,
-        );
-        assert_eq!((&ours["status"], &theirs["status"]), (&json!(401), &json!(500)), "{token:?}");
-        assert_eq!(ours["body"]["detail"], "Invalid token.");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn knoxs_views_work_with_the_examples_class_and_a_request_costs_no_query() {
-    let site = Site::start().await;
+    let site = Site::start(On::Postgres).await;
     let client = site.stack.client();
     let user = site.user("alice").await;
     let (first, second, third) = (site.theirs(&user).await, site.theirs(&user).await, site.theirs(&user).await);
@@ -295,13 +110,13 @@ async fn knoxs_views_work_with_the_examples_class_and_a_request_costs_no_query()
 
     hot(&client, &second.secret).await;
     assert_eq!(site.post("/tokenward/logoutall/", &third.secret).await, 204);
-    refused_within_the_bound("logoutall", &client, &second.secret).await;
+    site.refused_within_the_bound("logoutall", &second.secret).await;
     assert_eq!(site.post("/tokenward/logout/", &third.secret).await, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_service_it_is_503_and_never_401_nor_an_accept() {
-    let site = Site::start().await;
+    let site = Site::start(On::Postgres).await;
     let user = site.user("alice").await;
     let Theirs { secret, row } = site.theirs(&user).await;
     let mut hasty = extra(&site.stack, &json!({}));
@@ -339,7 +154,7 @@ async fn without_the_service_it_is_503_and_never_401_nor_an_accept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_forked_has_a_connection_of_its_own() {
-    let site = Site::start().await;
+    let site = Site::start(On::Postgres).await;
     let user = site.user("alice").await;
     let Theirs { secret, .. } = site.theirs(&user).await;
     let request = json!(["GET", "/tokenward/whoami/", format!("Token {secret}")]);

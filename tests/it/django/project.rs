@@ -15,10 +15,18 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{eventually::report, postgres::Postgres, python::environment, server::directory};
+use crate::harness::{
+    eventually::report, mariadb::MariaDb, postgres::Postgres, python::environment, redis::Redis, server::directory,
+};
 
-/// Django 5.2 with django-rest-knox 5.1.
+/// Django 5.2 with django-rest-knox 5.1, and django-rest-knox-redis 0.1.3 for a project that has a Redis.
 pub(crate) const KNOX_5: Packages = Packages { name: "django", requirements: include_str!("requirements.txt") };
+/// The same with django-rest-knox 4.2, and without django-rest-knox-redis.
+pub(crate) const KNOX_4: Packages =
+    Packages { name: "django-knox-4", requirements: include_str!("requirements-knox-4.txt") };
+/// The same as [`KNOX_5`] with django-rest-knox-redis 0.2.0.
+pub(crate) const KNOX_REDIS_2: Packages =
+    Packages { name: "django-knox-redis-2", requirements: include_str!("requirements-knox-redis-2.txt") };
 
 /// What pip installs, and what the environment is called.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +40,8 @@ pub(crate) struct Project {
     programs: PathBuf,
     /// Django's `DATABASES["default"]`.
     database: Value,
+    /// A Redis for django-rest-knox-redis.
+    redis: Option<PathBuf>,
     /// The classes of the contract, for the example.
     generated: TempDir,
 }
@@ -54,6 +64,16 @@ pub(crate) fn on_postgres(server: &Postgres) -> Value {
     json!({ "ENGINE": "django.db.backends.postgresql", "HOST": host, "NAME": "tokenward", "USER": "tokenward" })
 }
 
+/// The same for a MariaDB.
+pub(crate) fn on_mariadb(server: &MariaDb) -> Value {
+    json!({ "ENGINE": "django.db.backends.mysql", "HOST": server.socket(), "NAME": "tokenward", "USER": "root" })
+}
+
+/// The same for a SQLite file.
+pub(crate) fn on_sqlite(file: &Path) -> Value {
+    json!({ "ENGINE": "django.db.backends.sqlite3", "NAME": file })
+}
+
 // === impl Project ===
 
 impl Project {
@@ -63,7 +83,17 @@ impl Project {
         let generated = directory();
         let mut generate = Command::new(here("examples/django/generate"));
         run(generate.arg(generated.path()).env("PYTHON", programs.join("python")));
-        Self { programs, database, generated }
+        Self { programs, database, redis: None, generated }
+    }
+
+    /// Processes that are started from now on use django-rest-knox-redis with this server.
+    pub(crate) fn cache_in(&mut self, server: &Redis) {
+        self.redis = Some(server.socket());
+    }
+
+    /// The same project with other packages.
+    pub(crate) fn with(&self, packages: Packages) -> Self {
+        Self { redis: self.redis.clone(), ..Self::new(packages, self.database.clone()) }
     }
 
     /// `manage.py migrate`.
@@ -95,6 +125,7 @@ impl Project {
         command.arg(here("tests/it/django/driver.py")).env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("PYTHONPATH", std::env::join_paths(paths).expect("a path without a colon"));
         command.env("DJANGO_DATABASE", self.database.to_string()).env("DJANGO_EXTRA", extra.to_string());
+        command.envs(self.redis.as_ref().map(|socket| ("DJANGO_REDIS", format!("unix://{}", socket.display()))));
         command
     }
 }

@@ -1,5 +1,8 @@
-"""Everything twice: /knox/ is authenticated by knox's class, /tokenward/ by the example's."""
+"""Everything more than once: /knox/ is authenticated by knox's class, /tokenward/ by the example's,
+/knox_redis/ by that of django-rest-knox-redis. The last two where their packages are there."""
 
+from django.conf import settings
+from django.contrib import admin
 from django.urls import path
 from knox import views
 from knox.auth import TokenAuthentication
@@ -7,8 +10,6 @@ from rest_framework.authentication import BasicAuthentication
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 from rest_framework.views import APIView
-
-from tokenward_django.authentication import TokenwardAuthentication
 
 from .rows import token_row
 
@@ -25,10 +26,20 @@ class WhoAmI(APIView):
         return Response({"pk": str(user.pk), "user": names, "auth": token_row(auth), "owner": owner})
 
 
-def authenticated_by(prefix, authentication):
+class Ping(APIView):
+    """A view that asks nothing more of the caller than who it is."""
+
+    permission_classes = (IsAuthenticated,)
+
+    def get(self, request):
+        return Response({"pk": str(request.user.pk)})
+
+
+def authenticated_by(prefix, authentication, views=views):
     classes = {"authentication_classes": (authentication,)}
     return [
         path(f"{prefix}/whoami/", WhoAmI.as_view(**classes)),
+        path(f"{prefix}/ping/", Ping.as_view(**classes)),
         path(f"{prefix}/logout/", views.LogoutView.as_view(**classes)),
         path(f"{prefix}/logoutall/", views.LogoutAllView.as_view(**classes)),
     ]
@@ -37,5 +48,20 @@ def authenticated_by(prefix, authentication):
 urlpatterns = [
     path("login/", views.LoginView.as_view(authentication_classes=(BasicAuthentication,))),
     *authenticated_by("knox", TokenAuthentication),
-    *authenticated_by("tokenward", TokenwardAuthentication),
 ]
+
+try:
+    from tokenward_django.authentication import TokenwardAuthentication
+except ImportError:  # knox 4.2 lacks what the example needs.
+    pass
+else:
+    urlpatterns += authenticated_by("tokenward", TokenwardAuthentication)
+
+if "knox_redis" in settings.INSTALLED_APPS:
+    import knox_redis.auth
+    import knox_redis.views
+
+    urlpatterns += authenticated_by("knox_redis", knox_redis.auth.TokenAuthentication, knox_redis.views)
+
+if "django.contrib.admin" in settings.INSTALLED_APPS:
+    urlpatterns += [path("admin/", admin.site.urls)]
