@@ -17,3 +17,4 @@ mod queries;
 mod replicas;
 mod rpc;
 mod shutdown;
+mod sliding;

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::domain::{
-    Digests, Ending, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User, UserChange, UserId,
+    Digests, Ending, Extended, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User,
+    UserChange, UserId,
 };
 
 /// Knows no token, and counts what it is asked.
@@ -33,7 +34,10 @@ fn presented(token: &str, min_revision: Option<u64>) -> Presented {
 
 fn over(store: Counter) -> (Arc<Counter>, Authenticator<Counter, SetClock>) {
     let store = Arc::new(store);
-    (Arc::clone(&store), Authenticator::new(store, SetClock::at(chrono::DateTime::UNIX_EPOCH), Hashing::default()))
+    (
+        Arc::clone(&store),
+        Authenticator::new(store, SetClock::at(chrono::DateTime::UNIX_EPOCH), Hashing::default(), None),
+    )
 }
 
 // === impl Counter ===
@@ -67,6 +71,10 @@ impl TokenStore for Counter {
     }
 
     async fn insert(&self, _: NewToken) -> Result<Inserted, Error> {
+        never()
+    }
+
+    async fn extend(&self, _: Extension) -> Result<Extended, Error> {
         never()
     }
 
