@@ -17,7 +17,7 @@ use crate::{
     component::{Condition, Watchman},
     config::{self, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
     domain::{
-        Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires, Revoker,
+        Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires, Revoker, Sliding,
         TokenPrefix, Users,
     },
     journal::{self, DatabaseClock, Terms},
@@ -350,7 +350,7 @@ fn services<V>(
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), clock(), hashing(config)),
+            Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens)),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config)),
         ),
@@ -368,9 +368,15 @@ fn issue_policy(config: &Config) -> IssuePolicy {
         ttl: tokens.ttl,
         max_ttl: Some(tokens.max_ttl).filter(|limit| !limit.is_zero()),
         never_expires: if tokens.allow_never_expires { NeverExpires::Allowed } else { NeverExpires::Refused },
+        sliding: sliding(tokens),
         prefix: tokens.prefix.parse::<TokenPrefix>().expect("the configuration was validated"),
         hashing: hashing(config),
     }
+}
+
+fn sliding(tokens: &config::Tokens) -> Option<Sliding> {
+    let max_ttl = Some(tokens.refresh_max_ttl).filter(|limit| !limit.is_zero());
+    tokens.auto_refresh.then_some(Sliding { ttl: tokens.ttl, interval: tokens.refresh_interval, max_ttl })
 }
 
 fn hashing(config: &Config) -> Hashing {

@@ -9,7 +9,7 @@
 //!
 //! A revocation is committed by the store first. Then each ended token gets a tombstone,
 //! which no fill replaces; what could not be told is retried (`backlog`) and reported as
-//! pending (`spread`).
+//! pending (`spread`). A token that is used may get a later expiry (`extend`).
 //!
 //! Neighbours: `domain` defines the port, `store` is what is wrapped. The cache knows no
 //! database, and decides nothing about a token.
@@ -25,6 +25,7 @@ mod backlog;
 mod breaker;
 mod counters;
 mod entry;
+mod extend;
 mod find;
 mod flight;
 mod flush;
@@ -39,7 +40,10 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-use self::{backlog::Backlog, flight::Flights, negative::NegativeMemo, refusals::Refusals, reproof::Reproofs};
+use self::{
+    backlog::Backlog, extend::Extensions, flight::Flights, negative::NegativeMemo, refusals::Refusals,
+    reproof::Reproofs,
+};
 pub use self::{
     breaker::{Breaker, BreakerState, BreakerStatus, Rejected},
     counters::{Counters, Hits},
@@ -82,6 +86,7 @@ struct Inner<S, C> {
     changes: TaskTracker,
     proof: Option<Proof>,
     reproofs: Reproofs,
+    extensions: Arc<Extensions>,
     refusals: Refusals,
     counters: Counters,
 }
@@ -166,6 +171,7 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
             backlog: Arc::default(),
             epoch: Epoch::default(),
             reproofs: Reproofs::new(proof.as_ref().map_or(0.0, |proof| proof.reproof_ratio)),
+            extensions: Arc::default(),
             changes: TaskTracker::new(),
             proof,
             refusals: Refusals::default(),

@@ -326,6 +326,18 @@ pub struct Tokens {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
     pub max_ttl: Duration,
+    /// Have a token end `ttl` after its latest use, as knox's `AUTO_REFRESH`. It is never brought back, and
+    /// one of a disabled user or without end is left alone.
+    pub auto_refresh: bool,
+    /// Time that an expiry must gain to be written: one write a token in this time, over all replicas.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub refresh_interval: Duration,
+    /// Longest time after its issue that a token can come to so, which no first lifetime exceeds
+    /// either; `0s` for no limit.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub refresh_max_ttl: Duration,
     /// Allow tokens that never expire.
     pub allow_never_expires: bool,
     /// Head of every issued token, at most 10 visible ASCII characters.

@@ -14,6 +14,7 @@ mod outbox;
 mod ports;
 mod record;
 mod revoker;
+mod sliding;
 mod token;
 mod users;
 
@@ -30,5 +31,6 @@ pub use ports::{
 };
 pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
 pub use revoker::{Named, Revoker};
+pub use sliding::{Extended, Extension, Sliding};
 pub use token::{InvalidPrefix, MAX_TOKEN_BYTES, MalformedToken, SECRET_BYTES, Secret, Token, TokenKey, TokenPrefix};
 pub use users::{Page, PageRequest, Users};

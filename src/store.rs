@@ -34,8 +34,8 @@ use self::{
 use crate::{
     config::{Config, TokenHash},
     domain::{
-        Digests, Ending, Error, Freshness, Inserted, NewToken, Reading, Revocation, Target, Timestamp, TokenId,
-        TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Digests, Ending, Error, Extended, Extension, Freshness, Inserted, NewToken, Reading, Revocation, Target,
+        Timestamp, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
 };
 
@@ -44,6 +44,7 @@ mod chore;
 mod connect;
 mod dialect;
 mod error;
+mod extend;
 mod extra;
 mod find;
 mod import;
@@ -249,6 +250,10 @@ impl TokenStore for Database {
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
         self.write(async move |inner| issue::insert(&inner, &token).await).await
+    }
+
+    async fn extend(&self, extension: Extension) -> Result<Extended, Error> {
+        self.write(async move |inner| extend::extend(&inner, &extension).await).await
     }
 
     async fn revoke(&self, target: Target, ending: Ending) -> Result<Revocation, Error> {

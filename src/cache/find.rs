@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 use super::{
     CacheError, Inner, SharedCache,
     entry::{Fact, NoFact},
-    flight::{Boarding, Flight, Ticket},
+    flight::{Boarding, Flight, Stamp, Ticket},
     negative::Verdict,
     shared::Put,
 };
@@ -33,19 +33,39 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             if let Some(reading) = self.look_up(digest, freshness).await {
                 return Ok(reading);
             }
-            let flight = match self.flights.board(digest, began, waited.as_deref()) {
-                Boarding::Join(flight) => flight,
-                Boarding::Lead(ticket) => self.fly(ticket, digests),
-                Boarding::Late(flight) => {
-                    flight.settled().await;
-                    waited = Some(flight);
-                    continue;
-                }
-            };
+            let Some(flight) = self.board(digests, began, &mut waited).await else { continue };
             if freshness != Freshness::Primary {
                 self.counters.misses.inc();
             }
             return flight.outcome().await;
+        }
+    }
+
+    /// Reads the database after this call began, and returns once what was read is kept.
+    pub(super) async fn renew(self: &Arc<Self>, digests: Digests) {
+        let (began, mut waited) = (self.flights.begin(), None);
+        loop {
+            if let Some(flight) = self.board(digests, began, &mut waited).await {
+                return flight.settled().await;
+            }
+        }
+    }
+
+    /// A flight to share; `None` once one that left before the call began has been waited for.
+    async fn board(
+        self: &Arc<Self>,
+        digests: Digests,
+        began: Stamp,
+        waited: &mut Option<Arc<Flight>>,
+    ) -> Option<Arc<Flight>> {
+        match self.flights.board(digests.current, began, waited.as_deref()) {
+            Boarding::Join(flight) => Some(flight),
+            Boarding::Lead(ticket) => Some(self.fly(ticket, digests)),
+            Boarding::Late(flight) => {
+                flight.settled().await;
+                *waited = Some(flight);
+                None
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use tracing::Instrument as _;
 use super::{Ack, Cached, Inner, backlog::bury_all};
 use crate::{
     domain::{
-        Clock, Digests, Ending, Error, Freshness, Inserted, NewToken, Position, Propagation, Reading, Revocation,
-        Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Clock, Digests, Ending, Error, Extended, Extension, Freshness, Inserted, NewToken, Position, Propagation,
+        Reading, Revocation, Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
     journal::Terms,
     mutant::{self, Mutant},
@@ -45,6 +45,12 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         }
         self.inner.forget(&ids);
         inserted
+    }
+
+    /// Answers at once.
+    async fn extend(&self, extension: Extension) -> Result<Extended, Error> {
+        self.inner.begin_to_extend(extension);
+        Ok(Extended::Deferred)
     }
 
     async fn revoke(&self, target: Target, ending: Ending) -> Result<Revocation, Error> {

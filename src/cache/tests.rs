@@ -1,6 +1,7 @@
 //! What the tests of the cache share, and the tests that need more than one of its parts.
 
 mod cluster;
+mod extend;
 mod find;
 pub(super) mod fixture;
 mod outage;

@@ -111,6 +111,9 @@ impl Default for Tokens {
         Self {
             ttl: Duration::from_hours(10),
             max_ttl: Duration::ZERO,
+            auto_refresh: false,
+            refresh_interval: Duration::from_mins(1),
+            refresh_max_ttl: Duration::ZERO,
             allow_never_expires: false,
             prefix: String::new(),
             limit_per_user: 0,

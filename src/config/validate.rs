@@ -12,6 +12,7 @@ use crate::domain::TokenPrefix;
 
 mod adopted;
 mod cache;
+mod sliding;
 
 const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
 const REDIS_SCHEMES: [&str; 7] = [
@@ -59,6 +60,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.coherence(&config.coherence);
     judge.breaker(&config.breaker);
     judge.tokens(&config.tokens);
+    judge.sliding(&config.tokens);
     judge.digests(&config.tokens);
     judge.health(&config.health);
     judge.prune(&config.prune, &config.tokens);
@@ -397,6 +399,16 @@ mod tests {
             ("breaker.open_min = \"6s\"", "breaker.open_max = \"250ms\""),
             ("tokens.ttl = \"0s\"", "tokens.max_ttl = \"0s\""),
             ("tokens.max_ttl = \"9h\"", "tokens.max_ttl = \"10h\""),
+            ("tokens.refresh_interval = \"0s\"", "tokens.refresh_interval = \"11h\""),
+            (
+                "tokens.auto_refresh = true\ntokens.refresh_interval = \"10h\"",
+                "tokens.auto_refresh = true\ntokens.refresh_interval = \"9h\"",
+            ),
+            ("tokens.refresh_max_ttl = \"24h\"", "tokens.refresh_max_ttl = \"24h\"\ntokens.auto_refresh = true"),
+            (
+                "tokens.auto_refresh = true\ntokens.refresh_max_ttl = \"10h\"",
+                "tokens.auto_refresh = true\ntokens.refresh_max_ttl = \"11h\"",
+            ),
             ("tokens.prefix = \"12345678901\"", "tokens.prefix = \"knx_\""),
             ("tokens.accept_digests = [\"knox4\"]", "tokens.accept_digests = [\"knox4\", \"knox5\"]"),
             (

@@ -5,10 +5,11 @@ use std::{collections::HashSet, slice, sync::Arc, time::Duration};
 use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 
 use super::{
-    digest::Hashing,
+    digest::{Digests, Hashing},
     error::{Error, InactiveReason},
     ports::{Clock, Found, Freshness, Position, Reading, Source, TokenStore},
-    record::TokenRecord,
+    record::{Timestamp, TokenRecord},
+    sliding::{Extension, Sliding},
     token::Token,
 };
 
@@ -21,6 +22,7 @@ pub struct Authenticator<S, C> {
     store: Arc<S>,
     clock: C,
     hashing: Hashing,
+    sliding: Option<Sliding>,
 }
 
 /// One question.
@@ -55,9 +57,9 @@ pub struct Answer {
 // === impl Authenticator ===
 
 impl<S: TokenStore, C: Clock> Authenticator<S, C> {
-    /// Decides over the tokens in `store`.
-    pub fn new(store: Arc<S>, clock: C, hashing: Hashing) -> Self {
-        Self { store, clock, hashing }
+    /// Decides over the tokens in `store`, whose expiry moves with their use when there is a `sliding`.
+    pub fn new(store: Arc<S>, clock: C, hashing: Hashing, sliding: Option<Sliding>) -> Self {
+        Self { store, clock, hashing, sliding }
     }
 
     /// Says whether a token is active now, and whose it is. A malformed one costs no I/O.
@@ -101,16 +103,32 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
 
     async fn decide(&self, presented: Presented) -> Result<Answer, Error> {
         let Some(token) = presented.token else { return Ok(Answer::malformed()) };
-        let reading = self.store.find(self.hashing.digests(&token), presented.freshness).await?;
+        let digests = self.hashing.digests(&token);
+        let reading = self.store.find(digests, presented.freshness).await?;
         if presented.min_revision.is_some_and(|asked| falls_short(&reading, asked)) {
             return Err(Error::Unavailable(Box::new(NotReached)));
         }
         let verdict = match reading.found {
             Found::Unknown => Err(InactiveReason::Unknown),
             Found::Revoked => Err(InactiveReason::Revoked),
-            Found::Token(record) => record.admit(self.clock.now(), &presented.required_scopes).map(|()| record),
+            Found::Token(record) => {
+                let now = self.clock.now();
+                let verdict = record.admit(now, &presented.required_scopes);
+                if verdict.is_ok() {
+                    self.slide(digests, &record, now).await;
+                }
+                verdict.map(|()| record)
+            }
         };
         Ok(Answer { verdict, source: reading.source, age: reading.age })
+    }
+
+    /// Has a token that was accepted end later, when that is due. The answer does not depend on it.
+    async fn slide(&self, token: Digests, record: &TokenRecord, now: Timestamp) {
+        let due = self.sliding.and_then(|sliding| sliding.due(record, now));
+        if let (Some(from), Some(to)) = (record.expiry, due) {
+            let _outcome = self.store.extend(Extension::of(token, record, from, to)).await;
+        }
     }
 }
 

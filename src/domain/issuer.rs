@@ -13,6 +13,7 @@ use super::{
     idempotency,
     ports::{Clock, IdempotentRequest, Inserted, NewToken, TokenStore},
     record::{Label, Timestamp, TokenRecord, TokenState, UserId},
+    sliding::Sliding,
     token::{Secret, Token, TokenPrefix},
 };
 
@@ -33,6 +34,8 @@ pub struct IssuePolicy {
     pub max_ttl: Option<Duration>,
     /// Whether tokens that never end may be asked for.
     pub never_expires: NeverExpires,
+    /// How their expiry moves, which the first one does not go beyond.
+    pub sliding: Option<Sliding>,
     /// Head of every token.
     pub prefix: TokenPrefix,
     /// How they are stored.
@@ -192,7 +195,7 @@ impl IssuePolicy {
                 let longest = humantime::format_duration(longest);
                 Err(Error::invalid(field, format!("this server allows at most {longest}")))
             }
-            _ => Ok(Some(to_microseconds(expiry))),
+            _ => Ok(Some(to_microseconds(self.sliding.map_or(expiry, |sliding| sliding.capped(expiry, now))))),
         }
     }
 
@@ -204,8 +207,10 @@ impl IssuePolicy {
     }
 }
 
-fn after(now: Timestamp, ttl: Duration) -> Option<Timestamp> {
-    now.checked_add_signed(TimeDelta::from_std(ttl).ok()?)
+/// `None` beyond the last moment.
+pub(super) fn after(now: Timestamp, ttl: Duration) -> Option<Timestamp> {
+    let end = now.checked_add_signed(TimeDelta::from_std(ttl).ok()?)?;
+    (end <= last_moment()).then_some(end)
 }
 
 /// The end of the year 9999: the last moment that Protobuf and MySQL can hold.
@@ -222,6 +227,7 @@ mod tests {
             ttl: Duration::from_hours(10),
             max_ttl: Some(Duration::from_hours(24)),
             never_expires: NeverExpires::Refused,
+            sliding: None,
             prefix: TokenPrefix::default(),
             hashing: Hashing::default(),
         }
@@ -246,6 +252,17 @@ mod tests {
         assert_eq!(lax.expiry(Lifetime::Forever, now()).expect("allowed"), None);
         assert!(lax.expiry(Lifetime::For(Duration::from_secs(u64::MAX)), now()).is_err());
         assert!(lax.expiry(Lifetime::Until(last_moment() + TimeDelta::seconds(1)), now()).is_err());
+    }
+
+    #[test]
+    fn a_first_lifetime_ends_where_sliding_would() {
+        let max_ttl = Some(Duration::from_hours(12));
+        let sliding = Some(Sliding { ttl: Duration::from_hours(10), interval: Duration::from_mins(1), max_ttl });
+        let policy = IssuePolicy { sliding, ..policy() };
+        for (asked, given) in [(11, 11), (12, 12), (13, 12)] {
+            let expiry = policy.expiry(Lifetime::For(Duration::from_hours(asked)), now()).expect("allowed");
+            assert_eq!(expiry, Some(now() + TimeDelta::hours(given)), "{asked} h");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
     digest::{Digest, Digests, TokenId},
     error::Error,
     record::{Label, Timestamp, TokenRecord, TokenState, User, UserId},
+    sliding::{Extended, Extension},
     token::TokenKey,
 };
 
@@ -58,6 +59,16 @@ pub trait TokenStore: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future leaves either the whole token or nothing of it.
     fn insert(&self, token: NewToken) -> impl Future<Output = Result<Inserted, Error>> + Send;
+
+    /// Has a token end later, unless it ends at another time than was read by now. It brings no
+    /// token back, and needs no record in the journal: what is known of the token stays true.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: it may or may not have been done.
+    ///
+    /// # Cancel safety
+    /// As [`Self::revoke`].
+    fn extend(&self, extension: Extension) -> impl Future<Output = Result<Extended, Error>> + Send;
 
     /// Ends one token. Idempotent: an unknown or ended one is no error.
     ///

@@ -40,6 +40,10 @@ pub(super) struct Statements {
     pub(super) live_count: String,
     /// (digest, key, user, created, expiry, what `Extra` binds).
     pub(super) token_insert: String,
+    /// (new expiry, digest, expiry).
+    pub(super) token_extend: String,
+    /// (new expiry, digest).
+    pub(super) detail_extend: String,
     /// (new digest, key, digest).
     pub(super) token_upgrade: String,
     /// (new digest, digest).
@@ -127,7 +131,19 @@ impl Statements {
             user_update: names.user_update().map(|text| sql(&text)),
             user_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", u.table, u.id)),
             live_count: sql(&format!("SELECT {} {by_user} AND {}", dialect.integer("COUNT(*)"), names.live())),
+<<<<<<< HEAD
             token_insert: sql(&format!("INSERT INTO {}", names.token_rows(1))),
+=======
+            token_insert: sql(&names.token_insert()),
+            token_extend: sql(&format!(
+                "UPDATE {} SET {} = ? WHERE {} = ? AND {} = ?",
+                t.table,
+                t.expiry,
+                t.digest,
+                dialect.comparable_time(&t.expiry)
+            )),
+            detail_extend: sql(&format!("UPDATE {DETAIL_TABLE} SET expiry = ? WHERE digest = ?")),
+>>>>>>> sliding
             token_upgrade: sql(&format!(
                 "UPDATE {} SET {} = ?, {} = ? WHERE {} = ?",
                 t.table, t.digest, t.key, t.digest

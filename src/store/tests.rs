@@ -7,6 +7,7 @@ mod adopted_cases;
 mod check_cases;
 mod conflict_cases;
 mod digest_cases;
+mod extend_cases;
 mod fitness_cases;
 mod import_cases;
 mod issue_cases;
@@ -62,6 +63,9 @@ async fn every_case_holds(server: Server) {
             revoke_cases::revoke_all_of_more_tokens_than_one_statement_takes,
             revoke_cases::a_user_is_created_changed_and_deleted_with_its_tokens,
             revoke_cases::a_write_outlives_its_caller,
+            extend_cases::an_expiry_moves_once_and_needs_no_record,
+            extend_cases::what_has_ended_or_changed_is_left_alone,
+            extend_cases::a_revocation_that_meets_an_extension_ends_the_token,
             outage_cases::ping_does_not_wait_for_the_pool,
         ]
     );
@@ -78,6 +82,7 @@ async fn every_case_holds(server: Server) {
             knox_cases::django_s_tables_with_uuid_users,
             knox_cases::users_of_django_are_only_switched_on_and_off,
             knox_cases::hostile_names_are_only_names,
+            extend_cases::an_expiry_that_django_wrote_moves,
         ]
     );
 }

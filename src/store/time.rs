@@ -90,6 +90,11 @@ impl Times {
         }
     }
 
+    /// Whether this time is the same when it is read again.
+    pub(super) fn keeps(self, at: Timestamp) -> bool {
+        self.instant(at.with_timezone(&self.zone).naive_local()) == at
+    }
+
     /// With a space or a `T`, with or without a fraction and an offset.
     fn parse(self, text: &str) -> Option<Timestamp> {
         let text = text.trim().replacen('T', " ", 1);
@@ -162,6 +167,8 @@ mod tests {
         }
         let utc = |hour, minute| Utc.with_ymd_and_hms(2026, 10, 25, hour, minute, 0).single();
         assert_eq!(berlin.parse("2026-10-25 02:30:00"), utc(0, 30), "the first of two");
+        let keeps = |at: Option<Timestamp>| berlin.keeps(at.expect("a time"));
+        assert_eq!([utc(0, 30), utc(1, 30), utc(2, 30)].map(keeps), [true, false, true]);
         let spring = Utc.with_ymd_and_hms(2026, 3, 29, 1, 30, 0).single();
         assert_eq!(berlin.parse("2026-03-29 02:30:00"), spring, "no such time");
     }

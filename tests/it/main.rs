@@ -18,4 +18,8 @@ mod queries;
 mod replicas;
 mod rpc;
 mod shutdown;
+<<<<<<< HEAD
 mod upkeep;
+=======
+mod sliding;
+>>>>>>> sliding

@@ -16,9 +16,9 @@ use crate::{
     cache::{Ack, Cached, Proof, Tiers},
     config,
     domain::{
-        Digest, Digests, Ended, Ending, Error, Found, Freshness, Inserted, Journal, NewToken, Poll, Position,
-        Propagation, Reading, Record, Revocation, RevocationCause, Role, Source, Target, TokenId, TokenQuery,
-        TokenRecord, TokenStore, Triggers, User, UserChange, UserId,
+        Digest, Digests, Ended, Ending, Error, Extended, Extension, Found, Freshness, Inserted, Journal, NewToken,
+        Poll, Position, Propagation, Reading, Record, Revocation, RevocationCause, Role, Source, Target, TokenId,
+        TokenQuery, TokenRecord, TokenStore, Triggers, User, UserChange, UserId,
     },
     journal::{self, Terms},
 };
@@ -31,6 +31,7 @@ pub(super) struct TestStore {
     /// Changed under the lock of `tokens` only, as a trigger would.
     records: Mutex<Vec<Record>>,
     sent: AtomicUsize,
+    extended: AtomicUsize,
     gate: watch::Sender<Gate>,
 }
 
@@ -64,8 +65,8 @@ impl TestStore {
     pub(super) fn of(tokens: &[&str]) -> Arc<Self> {
         let live = |token: &&str| (digest(token), Found::Token(Arc::new(record(token))));
         let tokens = Mutex::new(tokens.iter().map(live).collect());
-        let (sent, gate) = (AtomicUsize::new(0), watch::Sender::new(Gate::Open));
-        Arc::new(Self { tokens, records: Mutex::default(), sent, gate })
+        let (sent, extended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { tokens, records: Mutex::default(), sent, extended, gate: watch::Sender::new(Gate::Open) })
     }
 
     /// A cache in front of this store, with a clock that stands at noon.
@@ -98,12 +99,33 @@ impl TestStore {
         self.sent.load(Ordering::SeqCst)
     }
 
+    /// How many extensions were asked for.
+    pub(super) fn extended(&self) -> usize {
+        self.extended.load(Ordering::SeqCst)
+    }
+
     pub(super) async fn until_sent(&self, reads: usize) {
         eventually(async || self.sent() >= reads).await;
     }
 
     pub(super) fn set(&self, gate: Gate) {
         self.gate.send_replace(gate);
+    }
+
+    /// The gate, once it holds nothing back.
+    async fn passed(&self) -> Gate {
+        *self.gate.subscribe().wait_for(|gate| *gate != Gate::Held).await.expect("the store lives")
+    }
+
+    /// Whether the token ended at the time that was read, and so ends at the later one now.
+    fn moved(&self, extension: &Extension) -> bool {
+        match self.tokens.lock().expect("not poisoned").get_mut(&extension.digest) {
+            Some(Found::Token(record)) if record.expiry == Some(extension.from) => {
+                Arc::make_mut(record).expiry = Some(extension.to);
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 
     fn end(&self, ids: &[TokenId]) -> Revocation {
@@ -236,8 +258,7 @@ impl TokenStore for TestStore {
             (digests.all().find_map(stored).unwrap_or(Found::Unknown), self.position())
         };
         self.sent.fetch_add(1, Ordering::SeqCst);
-        let gate = *self.gate.subscribe().wait_for(|gate| *gate != Gate::Held).await.expect("the store lives");
-        match gate {
+        match self.passed().await {
             Gate::Open | Gate::Held => Ok(Reading { found, position, source: Source::Database, age: Duration::ZERO }),
             Gate::Failing => Err(down()),
             Gate::Panicking => panic!("as the test wants it"),
@@ -257,6 +278,15 @@ impl TokenStore for TestStore {
         };
         self.put(&stored);
         Ok(Inserted::New(stored))
+    }
+
+    async fn extend(&self, extension: Extension) -> Result<Extended, Error> {
+        self.extended.fetch_add(1, Ordering::SeqCst);
+        match self.passed().await {
+            Gate::Failing => Err(down()),
+            _ if self.moved(&extension) => Ok(Extended::Moved),
+            _ => Ok(Extended::Unmoved),
+        }
     }
 
     async fn revoke(&self, target: Target, _: Ending) -> Result<Revocation, Error> {

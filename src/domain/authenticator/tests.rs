@@ -4,8 +4,13 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::domain::{
+<<<<<<< HEAD
     Digests, Ending, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User, UserChange,
     UserId,
+=======
+    Digests, Ending, Extended, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User,
+    UserChange, UserId,
+>>>>>>> sliding
 };
 
 /// Knows no token, and counts what it is asked.
@@ -34,7 +39,10 @@ fn presented(token: &str, min_revision: Option<u64>) -> Presented {
 
 fn over(store: Counter) -> (Arc<Counter>, Authenticator<Counter, SetClock>) {
     let store = Arc::new(store);
-    (Arc::clone(&store), Authenticator::new(store, SetClock::at(chrono::DateTime::UNIX_EPOCH), Hashing::default()))
+    (
+        Arc::clone(&store),
+        Authenticator::new(store, SetClock::at(chrono::DateTime::UNIX_EPOCH), Hashing::default(), None),
+    )
 }
 
 // === impl Counter ===
@@ -68,6 +76,10 @@ impl TokenStore for Counter {
     }
 
     async fn insert(&self, _: NewToken) -> Result<Inserted, Error> {
+        never()
+    }
+
+    async fn extend(&self, _: Extension) -> Result<Extended, Error> {
         never()
     }
 
