@@ -131,10 +131,7 @@ impl Statements {
             user_update: names.user_update().map(|text| sql(&text)),
             user_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", u.table, u.id)),
             live_count: sql(&format!("SELECT {} {by_user} AND {}", dialect.integer("COUNT(*)"), names.live())),
-<<<<<<< HEAD
             token_insert: sql(&format!("INSERT INTO {}", names.token_rows(1))),
-=======
-            token_insert: sql(&names.token_insert()),
             token_extend: sql(&format!(
                 "UPDATE {} SET {} = ? WHERE {} = ? AND {} = ?",
                 t.table,
@@ -143,7 +140,6 @@ impl Statements {
                 dialect.comparable_time(&t.expiry)
             )),
             detail_extend: sql(&format!("UPDATE {DETAIL_TABLE} SET expiry = ? WHERE digest = ?")),
->>>>>>> sliding
             token_upgrade: sql(&format!(
                 "UPDATE {} SET {} = ?, {} = ? WHERE {} = ?",
                 t.table, t.digest, t.key, t.digest

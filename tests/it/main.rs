@@ -18,8 +18,5 @@ mod queries;
 mod replicas;
 mod rpc;
 mod shutdown;
-<<<<<<< HEAD
-mod upkeep;
-=======
 mod sliding;
->>>>>>> sliding
+mod upkeep;

@@ -4,13 +4,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::domain::{
-<<<<<<< HEAD
-    Digests, Ending, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User, UserChange,
-    UserId,
-=======
     Digests, Ending, Extended, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User,
     UserChange, UserId,
->>>>>>> sliding
 };
 
 /// Knows no token, and counts what it is asked.
