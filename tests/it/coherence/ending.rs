@@ -137,10 +137,10 @@ impl Ending {
                 users.delete_user(request).await.map(|answer| vec![answer.into_inner().propagation])
             }
         };
-        self.promised(world, answered)
+        Self::promised(world, answered)
     }
 
-    fn promised(self, world: &World, answered: Result<Vec<Option<Propagation>>, Status>) -> Done {
+    fn promised(world: &World, answered: Result<Vec<Option<Propagation>>, Status>) -> Done {
         match answered {
             Ok(propagations) => Done::Promised(propagations.into_iter().map(remaining).max().unwrap_or_default()),
             Err(status) => {
