@@ -1,7 +1,5 @@
 //! What django-rest-knox and django-rest-knox-redis get wrong, and this service must not: a test for
 //! each. Most show the packages' fault first.
-//!
-//! Not here: that a cache of django-rest-knox-redis is told of what the service ends.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -112,6 +110,30 @@ async fn defect_2_a_revocation_while_redis_is_down_is_not_lost() {
         assert!(!replica.client().authenticate(secret).await.active, "back, with all that it had: {what}");
         assert!(!client.authenticate(secret).await.active, "back, with all that it had: {what}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_2_what_the_service_ends_knox_redis_refuses_also_when_redis_was_down() {
+    let mut site = with_knox_redis().start().await;
+    let (user, other) = (site.user("alice").await, site.user("bob").await);
+    let url = format!("redis://{}", site.stack.redis().relay.address());
+    let file = format!("sqlite://{}", site.file().display());
+    let settings = [("TOKENWARD_DATABASE__URL", file.as_str()), ("TOKENWARD_KNOX_REDIS__URL", url.as_str())];
+    let server = site.stack.another_server_with(&settings).await;
+    let client = server.client();
+    let (one, late, all) = (site.cached(&user).await, site.cached(&user).await, site.cached(&other).await);
+    let refuses = async |secret: &str| (!site.accepts("knox_redis", secret).await).then_some(());
+    assert!(client.revoke(&one.secret).await.revoked);
+    eventually("knox-redis refuses what Revoke has ended", async || refuses(&one.secret).await).await;
+    let request = RevokeAllRequest { user_id: other, ..RevokeAllRequest::default() };
+    client.tokens.clone().revoke_all(request).await.expect("revoked");
+    eventually("knox-redis refuses what RevokeAll has ended", async || refuses(&all.secret).await).await;
+    site.stack.redis().server.save().await;
+    site.stack.redis().server.kill();
+    assert!(client.revoke(&late.secret).await.revoked, "while Redis is down");
+    site.stack.redis().server.restart().await;
+    let refused = async || (!site.accepts("knox_redis", &late.secret).await).then_some(());
+    eventually("knox-redis refuses what was ended while Redis was down", refused).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
