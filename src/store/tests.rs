@@ -270,6 +270,7 @@ async fn the_upkeep_holds(server: &Server) {
             outbox_cases::users_are_named_as_django_names_them,
             import_cases::keys_of_django_are_tokens_of_knox,
             import_cases::no_other_error_is_hidden,
+            import_cases::further_columns_are_filled_in_imported_rows,
         ]
     );
 }

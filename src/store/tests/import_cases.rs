@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::{
-    knox_cases::django,
+    knox_cases::{django, knox},
     server::Kind,
     world::{World, ending, find, find_token},
 };
@@ -99,6 +99,24 @@ pub(super) async fn no_other_error_is_hidden(world: World) {
     let shown = format!("{refused:?}");
     assert!((0..3).all(|number| !shown.contains(&key(number))), "no key is shown");
     assert_eq!(world.text("SELECT digest FROM knox_authtoken").await, None);
+}
+
+/// A swapped model's own columns, by their types: PostgreSQL casts no text to a number by itself.
+pub(super) async fn further_columns_are_filled_in_imported_rows(world: World) {
+    django(&world, "integer", "7").await;
+    drf(&world, "integer").await;
+    insert(&world, "authtoken_token", 0..3, "7").await;
+    world.sql("ALTER TABLE knox_authtoken ADD COLUMN device integer NOT NULL DEFAULT 1").await;
+    let store = world
+        .reopen(|config| {
+            knox(config);
+            config.schema.token_extra = vec!["device=12".to_owned()];
+        })
+        .await;
+    assert_eq!(import(&store, ImportMode::Write, None).await.new, 3);
+    assert_eq!(find_token(&store, Token::parse(key(2)).expect("it is one").digest()).await.user.id.as_str(), "7");
+    assert_eq!(world.query("SELECT digest FROM knox_authtoken WHERE device = 12").await.len(), 3);
+    assert_eq!(import(&store, ImportMode::Write, None).await.present, 3, "again");
 }
 
 async fn import(store: &Database, mode: ImportMode, ttl: Option<Duration>) -> Imported {
