@@ -38,6 +38,8 @@ pub use upkeep::{import, prune};
 
 /// Longest wait for the database's time before the first request is taken.
 const CLOCK_LIMIT: Duration = Duration::from_secs(1);
+/// Longest time for a look into the catalog, which nobody waits for as for an answer.
+const CATALOG_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time to close connections at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Time between two looks for `request_id`s that are past their retention.
@@ -200,8 +202,9 @@ pub async fn migrate(config: Config, verb: Migrate) -> Result<String, Error> {
 ///
 /// # Errors
 /// Everything that is wrong with the callers, or with the files for TLS; [`Error::Unfit`] with everything that does not fit; when the database cannot be reached.
-pub async fn check(config: Config) -> Result<String, Error> {
+pub async fn check(mut config: Config) -> Result<String, Error> {
     door::check(&config)?;
+    config.database.statement_timeout = config.database.statement_timeout.max(CATALOG_LIMIT);
     let mut lines = vec!["configuration is valid".to_owned()];
     if Database::is_yet_to_be_created(&config) {
         let absent = Finding::fault("database.url", "the file is not there", "name the file that Django uses");

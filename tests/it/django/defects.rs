@@ -132,8 +132,8 @@ async fn defect_2_what_the_service_ends_knox_redis_refuses_also_when_redis_was_d
     site.stack.redis().server.kill();
     assert!(client.revoke(&late.secret).await.revoked, "while Redis is down");
     site.stack.redis().server.restart().await;
-    let refused = async || (!site.accepts("knox_redis", &late.secret).await).then_some(());
-    eventually("knox-redis refuses what was ended while Redis was down", refused).await;
+    let told = async || (!site.accepts("knox_redis", &late.secret).await).then_some(());
+    eventually("knox-redis refuses what was ended while Redis was down", told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
