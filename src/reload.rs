@@ -1,6 +1,6 @@
 //! Values that are read from files, and read again when the files change.
 //!
-//! The files are looked at every [`PERIOD`] and on SIGHUP. Content decides, not the time of change, so that the
+//! The files are looked at every two seconds and on SIGHUP. Content decides, not the time of change, so that the
 //! symbolic links that Kubernetes swaps count and a `touch` does not. A new content that is faulty leaves the old
 //! value in use, and is logged once.
 
