@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::harness::{
-    eventually::report,
+    eventually::{eventually, report},
     server::{Server, Settings, directory, setting, tokenward},
     stack::{On, Stack, With, postgres},
 };
@@ -135,8 +135,11 @@ async fn the_cache_is_flushed_and_the_status_tells_what_it_may_be_relied_on_for(
     let words = shell.run(&["cache", "flush"], "").await;
     assert!(words.status.success() && stdout(&words).contains("COMPLETE"), "{}", stdout(&words));
     assert!(client.authenticate(&issued.secret).await.active);
-    let after = shell.json(&["status"], "").await;
-    assert_ne!(text(&before, "revision"), text(&after, "revision"), "another epoch");
+    let anew = async || {
+        let after = shell.json(&["status"], "").await;
+        (text(&before, "revision") != text(&after, "revision")).then_some(after)
+    };
+    let after = eventually("a poll has seen the other epoch", anew).await;
     assert!(flag(&after, "strict") && text(&after, "failure").is_empty(), "{after}");
     let words = shell.run(&["status"], "").await;
     assert!(stdout(&words).contains("strict") && stdout(&words).contains("0 tombstones owed"), "{}", stdout(&words));
@@ -183,8 +186,7 @@ async fn health_exits_as_its_well_known_sibling_does() {
     assert_eq!(code(&shell, &["health", "--service", "nobody"]).await, Some(3), "the call failed");
     shell.stack.redis().server.kill();
     let client = shell.stack.client();
-    crate::harness::eventually::eventually("redis is lost", async || (!client.serving("redis").await).then_some(()))
-        .await;
+    eventually("redis is lost", async || (!client.serving("redis").await).then_some(())).await;
     assert_eq!(code(&shell, &["health", "--service", "redis"]).await, Some(4), "not serving");
     assert_eq!(code(&shell, &["health"]).await, Some(0), "the service goes on");
     let status = shell.json(&["status"], "").await;
