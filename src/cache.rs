@@ -138,7 +138,7 @@ impl Proof {
     /// Whether facts of this process's memory may be judged now. They know no grace: a
     /// replica that is cut from the database learns of a revocation from Redis at most.
     fn covers_memory(&self) -> bool {
-        self.terms.outage_grace.is_zero() || self.journal.health().lease.is_some()
+        self.terms.outage_grace.is_zero() || self.journal.has_lease()
     }
 }
 

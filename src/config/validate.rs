@@ -300,12 +300,12 @@ fn text(duration: Duration) -> humantime::FormattedDuration {
 mod tests {
     use super::*;
 
-    fn judged(toml: &str, purpose: Purpose) -> Vec<Fault> {
+    pub(super) fn judged(toml: &str, purpose: Purpose) -> Vec<Fault> {
         let loaded = Loaded { config: toml::from_str(toml).unwrap(), ..Loaded::default() };
         validate(&loaded, purpose, &BTreeSet::new())
     }
 
-    fn keys(toml: &str) -> Vec<String> {
+    pub(super) fn keys(toml: &str) -> Vec<String> {
         judged(toml, Purpose::Serve).into_iter().map(|fault| fault.key).collect()
     }
 

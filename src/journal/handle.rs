@@ -209,6 +209,12 @@ impl<U: Uptime> Handle<U> {
         DatabaseClock::new(self.clone())
     }
 
+    /// Whether the lease is valid now; never in strict mode. Takes no lock.
+    #[must_use]
+    pub fn has_lease(&self) -> bool {
+        self.shared.tenure() == Tenure::Valid
+    }
+
     /// How well the reader does now.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -232,7 +238,7 @@ impl<U: Uptime> Handle<U> {
         if self.shared.terms.max_staleness.is_zero() {
             return self.covered().await.is_ok();
         }
-        if self.shared.tenure() == Tenure::Valid || mutant::is(Mutant::Lease) {
+        if self.has_lease() || mutant::is(Mutant::Lease) {
             return true;
         }
         let failed = self.rounds.borrow().failure.is_some();

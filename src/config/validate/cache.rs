@@ -85,21 +85,13 @@ impl Judge<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use super::super::{super::Loaded, Fault, Purpose, validate};
+    use super::super::{
+        Purpose,
+        tests::{judged, keys},
+    };
 
     const KEY: &str = "0123456789abcdef0123456789abcdef";
     const SHARED: &str = "database.url = \"postgres://db\"\nredis.url = \"redis://r\"\n";
-
-    fn judged(toml: &str, purpose: Purpose) -> Vec<Fault> {
-        let loaded = Loaded { config: toml::from_str(toml).unwrap(), ..Loaded::default() };
-        validate(&loaded, purpose, &BTreeSet::new())
-    }
-
-    fn keys(toml: &str) -> Vec<String> {
-        judged(toml, Purpose::Serve).into_iter().map(|fault| fault.key).collect()
-    }
 
     #[test]
     fn redis_beside_a_database_server_needs_a_key_and_the_remedy_makes_one() {

@@ -28,19 +28,25 @@ async fn active(store: &Database, now: chrono::DateTime<Utc>) -> usize {
     store.list(query).await.expect("a page").len()
 }
 
-pub(super) async fn times_without_a_zone_are_of_the_configured_one(world: World) {
-    django(&world, "integer", "7").await;
+/// Django's tables with `USE_TZ = False`, opened as of this zone; a limit of 0 is none.
+async fn with_local_times(world: &World, zone: &str, limit_per_user: u32) -> Database {
+    django(world, "integer", "7").await;
     if world.kind == Kind::Postgres {
         world.sql("ALTER TABLE knox_authtoken ALTER created TYPE timestamp, ALTER expiry TYPE timestamp").await;
     }
     let store = world
         .reopen(|config| {
             knox(config);
-            config.schema.time_zone = Some("America/New_York".to_owned());
-            config.tokens.limit_per_user = 2;
+            config.schema.time_zone = Some(zone.to_owned());
+            config.tokens.limit_per_user = limit_per_user;
         })
         .await;
     store.migrate_up().await.expect("triggers of this zone");
+    store
+}
+
+pub(super) async fn times_without_a_zone_are_of_the_configured_one(world: World) {
+    let store = with_local_times(&world, "America/New_York", 2).await;
     // 08:00:00.123456 UTC in January.
     let ours = issue(&store, NewToken { expiry: Some(now() + TimeDelta::hours(1)), ..token("7") }).await;
     let text = match world.kind {
@@ -67,17 +73,7 @@ pub(super) async fn times_without_a_zone_are_of_the_configured_one(world: World)
 /// A token that is alive in its zone, and would have ended long ago by UTC, is noted when it goes.
 pub(super) async fn the_end_of_a_token_with_local_times_is_noted(world: World) {
     use crate::domain::{Clock as _, Ended, Journal as _, SystemClock};
-    django(&world, "integer", "7").await;
-    if world.kind == Kind::Postgres {
-        world.sql("ALTER TABLE knox_authtoken ALTER created TYPE timestamp, ALTER expiry TYPE timestamp").await;
-    }
-    let store = world
-        .reopen(|config| {
-            knox(config);
-            config.schema.time_zone = Some("Pacific/Pago_Pago".to_owned());
-        })
-        .await;
-    store.migrate_up().await.expect("triggers of this zone");
+    let store = with_local_times(&world, "Pacific/Pago_Pago", 0).await;
     let soon = Some(SystemClock.now() + TimeDelta::hours(1));
     let ours = issue(&store, NewToken { expiry: soon, ..token("7") }).await;
     world.sql("DELETE FROM knox_authtoken").await;
