@@ -124,11 +124,15 @@ pub struct Server {
 }
 
 /// Who may call.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Callers {
     /// A TOML file with the callers, their credentials and their methods. Not set: whoever connects may call everything.
     pub file: Option<PathBuf>,
+    /// Look-ups a second in the database that one caller may cause for tokens that are not active, unless its entry in
+    /// the file says otherwise; 0 for any number. Over it, its calls that no cache can answer are refused with
+    /// `RESOURCE_EXHAUSTED` until it has recovered. Without a file all callers are one.
+    pub max_inactive_per_second: u32,
 }
 
 /// The database that holds the tokens.

@@ -12,6 +12,7 @@ mod issuer;
 mod journal;
 mod outbox;
 mod ports;
+mod quota;
 mod record;
 mod revoker;
 mod sliding;
@@ -29,6 +30,7 @@ pub use ports::{
     Clock, Cursor, Ending, Epochs, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewEpoch, NewToken,
     Position, Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
 };
+pub use quota::{Look, Quota};
 pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
 pub use revoker::{Named, Revoker};
 pub use sliding::{Extended, Extension, Sliding};

@@ -34,8 +34,8 @@ use self::{
 use crate::{
     config::{Config, TokenHash},
     domain::{
-        Digests, Ending, Error, Extended, Extension, Freshness, Inserted, NewToken, Reading, Revocation, Target,
-        Timestamp, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Digests, Ending, Error, Extended, Extension, Inserted, Look, NewToken, Reading, Revocation, Target, Timestamp,
+        TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
 };
 
@@ -244,7 +244,7 @@ impl Database {
 }
 
 impl TokenStore for Database {
-    async fn find(&self, digests: impl Into<Digests> + Send, _: Freshness) -> Result<Reading, Error> {
+    async fn find(&self, digests: impl Into<Digests> + Send, _: impl Into<Look> + Send) -> Result<Reading, Error> {
         Ok(find::find(&self.0, digests.into()).await?)
     }
 

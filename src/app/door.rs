@@ -1,12 +1,15 @@
 //! The front door: where the service listens, who is let through, TLS, and what is said about it.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    num::NonZeroU32,
+};
 
 use tokio::task::JoinSet;
 
 use super::Error;
 use crate::{
-    callers,
+    callers::{self, Caller},
     config::{self, Config},
     reload::{Files, Live, Reload},
     transport::{
@@ -22,7 +25,7 @@ use crate::{
 pub(super) fn check(config: &Config) -> Result<(), Error> {
     let mut files = Files::default();
     if let Some(path) = &config.callers.file {
-        callers::load(path, &config.server, &mut files)?;
+        callers::load(path, &config.callers, &config.server, &mut files)?;
     }
     if let Some(pem) = Pem::new(&config.server) {
         pem.load(&mut files)?;
@@ -32,10 +35,11 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
 
 /// Who is let through, and TLS; both follow their files.
 pub(super) fn guard(config: &Config, background: &mut JoinSet<()>) -> Result<(Gate, Option<Live<tls::Config>>), Error> {
-    let mut gate = Gate::Open;
+    let limit = NonZeroU32::new(config.callers.max_inactive_per_second);
+    let mut gate = Gate::Open(Caller::new("", limit));
     if let Some(path) = config.callers.file.clone() {
-        let server = config.server.clone();
-        let load = move |files: &mut Files| callers::load(&path, &server, files);
+        let (settings, server) = (config.callers.clone(), config.server.clone());
+        let load = move |files: &mut Files| callers::load(&path, &settings, &server, files);
         let (callers, reload) = Reload::start("callers", load)?;
         background.spawn(reload.run());
         gate = Gate::Callers(callers);

@@ -17,6 +17,8 @@ pub struct Counters {
     pub hits: Hits,
     /// Look-ups that no cache could answer, although one was allowed to.
     pub misses: IntCounter,
+    /// Look-ups that were not made, since their caller had asked for too many tokens that are not active.
+    pub rate_limited: IntCounter,
     /// Facts not used because the journal outdates them.
     pub facts_refuted: IntCounter,
     /// Facts not used because nothing here could tell: no lease, another epoch, below the floor.
@@ -53,6 +55,7 @@ impl Counters {
         Self {
             hits: Hits::new(),
             misses: counter("cache_misses_total", "Look-ups that no cache could answer."),
+            rate_limited: counter("lookups_rate_limited_total", "Look-ups refused for a caller's quota."),
             facts_refuted: counter("cache_facts_refuted_total", "Cached facts that the journal outdates."),
             facts_unproven: counter("cache_facts_unproven_total", "Cached facts that could not be judged."),
             entries_refused: vector("cache_entries_refused_total", "Entries in Redis that were no facts.", "reason"),
@@ -80,10 +83,11 @@ impl Counters {
         sum
     }
 
-    fn all(&self) -> [&dyn Collector; 9] {
+    fn all(&self) -> [&dyn Collector; 10] {
         [
             &self.hits.tiers,
             &self.misses,
+            &self.rate_limited,
             &self.facts_refuted,
             &self.facts_unproven,
             &self.entries_refused,
@@ -141,7 +145,7 @@ mod tests {
         counters.hits.redis.inc();
         counters.refused(Refusal::Mac);
         let families = registry.gather();
-        assert_eq!(families.len(), 9);
+        assert_eq!(families.len(), 10);
         let labels: Vec<_> = families
             .iter()
             .flat_map(MetricFamily::get_metric)

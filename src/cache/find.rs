@@ -13,7 +13,7 @@ use super::{
     shared::Put,
 };
 use crate::{
-    domain::{Clock, Digest, Digests, Error, Found, Freshness, Reading, Source, Timestamp, TokenStore},
+    domain::{Clock, Digest, Digests, Error, Found, Freshness, Look, Reading, Source, Timestamp, TokenStore},
     journal::Confirmed,
 };
 
@@ -25,20 +25,34 @@ const LINGER: Duration = Duration::from_millis(100);
 
 impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// Cache, memo and flights know a token by its current digest alone.
-    pub(super) async fn find(self: &Arc<Self>, digests: Digests, freshness: Freshness) -> Result<Reading, Error> {
-        let digest = digests.current;
+    pub(super) async fn find(self: &Arc<Self>, digests: Digests, look: Look) -> Result<Reading, Error> {
+        let (digest, freshness) = (digests.current, look.freshness);
         let began = self.flights.begin();
         let mut waited: Option<Arc<Flight>> = None;
         loop {
             if let Some(reading) = self.look_up(digest, freshness).await {
                 return Ok(reading);
             }
+            if let Some(retry_after) = look.quota.as_ref().and_then(|quota| quota.exhausted()) {
+                self.counters.rate_limited.inc();
+                return Err(Error::RateLimited { retry_after });
+            }
             let Some(flight) = self.board(digests, began, &mut waited).await else { continue };
             if freshness != Freshness::Primary {
                 self.counters.misses.inc();
             }
-            return flight.outcome().await;
+            let outcome = flight.outcome().await;
+            if let (Some(quota), Ok(reading)) = (&look.quota, &outcome)
+                && !self.is_active(&reading.found)
+            {
+                quota.charge();
+            }
+            return outcome;
         }
+    }
+
+    fn is_active(&self, found: &Found) -> bool {
+        matches!(found, Found::Token(record) if record.admit(self.clock.now(), &[]).is_ok())
     }
 
     /// Reads the database after this call began, and returns once what was read is kept.

@@ -231,6 +231,7 @@ fn share(error: &Arc<Error>) -> Error {
         Error::RequestIdReused => Error::RequestIdReused,
         Error::Unsupported(what) => Error::Unsupported(what),
         Error::Unavailable(_) => Error::Unavailable(Box::new(Shared(Arc::clone(error)))),
+        Error::RateLimited { retry_after } => Error::RateLimited { retry_after: *retry_after },
         Error::Overloaded { retry_after } => Error::Overloaded { retry_after: *retry_after },
     }
 }

@@ -9,8 +9,8 @@ use tracing::Instrument as _;
 use super::{Ack, Cached, Inner, backlog::bury_all};
 use crate::{
     domain::{
-        Clock, Digests, Ending, Error, Extended, Extension, Freshness, Inserted, NewToken, Position, Propagation,
-        Reading, Revocation, Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Clock, Digests, Ending, Error, Extended, Extension, Inserted, Look, NewToken, Position, Propagation, Reading,
+        Revocation, Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
     journal::Terms,
     mutant::{self, Mutant},
@@ -26,8 +26,8 @@ const REVISION_WAIT: Duration = Duration::from_millis(250);
 // === impl Cached ===
 
 impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
-    async fn find(&self, digests: impl Into<Digests> + Send, freshness: Freshness) -> Result<Reading, Error> {
-        self.inner.find(digests.into(), freshness).await
+    async fn find(&self, digests: impl Into<Digests> + Send, look: impl Into<Look> + Send) -> Result<Reading, Error> {
+        self.inner.find(digests.into(), look.into()).await
     }
 
     async fn reflects(&self, position: Position) -> bool {

@@ -1,17 +1,20 @@
 //! The callers, found by their credential.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::Methods;
+use crate::domain::Quota;
 
 /// Who makes a call; in the extensions of its request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Caller {
-    /// As the callers file names it.
+    /// As the callers file names it; empty where callers are not known.
     pub name: Arc<str>,
+    /// What its look-ups are charged to.
+    pub quota: Arc<Quota>,
 }
 
 /// A name in a certificate, and in the callers file. The two kinds never equal each other.
@@ -61,6 +64,25 @@ pub(super) struct KeyDigest([u8; 32]);
 
 /// The index that stands for nobody.
 const NOBODY: u32 = u32::MAX;
+
+// === impl Caller ===
+
+impl Caller {
+    /// A caller of this name that may have so many look-ups a second find no active token; `None` for any number.
+    #[must_use]
+    pub fn new(name: &str, max_inactive_per_second: Option<NonZeroU32>) -> Self {
+        Self { name: name.into(), quota: Arc::new(Quota::per_second(max_inactive_per_second)) }
+    }
+}
+
+/// A name is one caller's alone.
+impl PartialEq for Caller {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Caller {}
 
 // === impl San ===
 
@@ -116,13 +138,13 @@ impl Directory {
     /// Adds a caller. The credentials are nobody else's; `file` has seen to that.
     pub(super) fn add(
         &mut self,
-        name: &str,
+        caller: Caller,
         methods: Methods,
         keys: impl IntoIterator<Item = KeyDigest>,
         sans: impl IntoIterator<Item = San>,
     ) {
         let index = u32::try_from(self.entries.len()).expect("a file names fewer callers");
-        self.entries.push(Entry { caller: Caller { name: name.into() }, methods });
+        self.entries.push(Entry { caller, methods });
         self.keys.extend(keys.into_iter().map(|key| (key, index)));
         self.sans.extend(sans.into_iter().map(|san| (san, index)));
     }
@@ -187,8 +209,18 @@ mod tests {
     fn directory() -> Directory {
         let mut directory = Directory::default();
         let authenticate = Methods::Only(BTreeSet::from(["TokenService/Authenticate".to_owned()]));
-        directory.add("gateway", authenticate, ["old", "new"].map(KeyDigest::of), [San::dns("GW.example.org")]);
-        directory.add("admin", Methods::All, [KeyDigest::of("admin")], [San::uri("spiffe://example.org/admin")]);
+        directory.add(
+            Caller::new("gateway", None),
+            authenticate,
+            ["old", "new"].map(KeyDigest::of),
+            [San::dns("GW.example.org")],
+        );
+        directory.add(
+            Caller::new("admin", None),
+            Methods::All,
+            [KeyDigest::of("admin")],
+            [San::uri("spiffe://example.org/admin")],
+        );
         directory
     }
 
@@ -209,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_caller_may_use_its_own_methods_only() {
-        let gateway = Caller { name: "gateway".into() };
+        let gateway = Caller::new("gateway", None);
         assert_eq!(name(Credential::Key("old"), REVOKE), Err(Refused::NotAllowed(gateway)));
     }
 

@@ -4,14 +4,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
     net::IpAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
-use super::{Directory, Methods, San, directory::KeyDigest, method};
+use super::{Caller, Directory, Methods, San, directory::KeyDigest, method};
 use crate::{
-    config::{Fault, Faults, Origin, Server},
+    config::{Callers, Fault, Faults, Origin, Server},
     reload::{Files, Privacy},
 };
 
@@ -36,6 +37,7 @@ struct Entry {
     #[serde(default)]
     sans: Vec<String>,
     methods: Vec<String>,
+    max_inactive_per_second: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +50,7 @@ enum OneOrMore {
 /// Reads entry after entry, and collects what is wrong.
 struct Reader<'a> {
     path: &'a Path,
+    settings: &'a Callers,
     server: &'a Server,
     files: &'a mut Files,
     directory: Directory,
@@ -62,9 +65,10 @@ struct Reader<'a> {
 ///
 /// # Errors
 /// [`Faults`] with everything that is wrong. None repeats a key.
-pub fn load(path: &Path, server: &Server, files: &mut Files) -> Result<Directory, Faults> {
+pub fn load(path: &Path, settings: &Callers, server: &Server, files: &mut Files) -> Result<Directory, Faults> {
     let mut reader = Reader {
         path,
+        settings,
         server,
         files,
         directory: Directory::default(),
@@ -125,9 +129,11 @@ impl Reader<'_> {
             let problem = "needs server.tls_client_ca, which is not set";
             self.refuse(format!("{key}.sans"), problem, "name the authority's PEM file there");
         }
+        let limit = entry.max_inactive_per_second.unwrap_or(self.settings.max_inactive_per_second);
+        let caller = Caller::new(&entry.name, NonZeroU32::new(limit));
         let keys: Vec<_> = key_files.iter().flat_map(|file| self.keys(&key, &entry.name, file)).collect();
         let sans: Vec<_> = sans.iter().filter_map(|san| self.san(&key, &entry.name, san)).collect();
-        self.directory.add(&entry.name, methods, keys, sans);
+        self.directory.add(caller, methods, keys, sans);
     }
 
     fn name(&mut self, key: &str, name: &str) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Cache, CacheBackend, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis, RevokeAck,
-    SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
+    Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis,
+    RevokeAck, SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
 };
 
 impl Default for Server {
@@ -30,6 +30,12 @@ impl Default for Server {
             drain_timeout: Duration::from_secs(15),
             reflection: false,
         }
+    }
+}
+
+impl Default for Callers {
+    fn default() -> Self {
+        Self { file: None, max_inactive_per_second: 1_000 }
     }
 }
 

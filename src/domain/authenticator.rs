@@ -8,6 +8,7 @@ use super::{
     digest::{Digests, Hashing},
     error::{Error, InactiveReason},
     ports::{Clock, Found, Freshness, Position, Reading, Source, TokenStore},
+    quota::{Look, Quota},
     record::{Timestamp, TokenRecord},
     sliding::{Extension, Sliding},
     token::Token,
@@ -34,6 +35,8 @@ pub struct Presented {
     pub required_scopes: Vec<String>,
     /// How fresh the answer must be.
     pub freshness: Freshness,
+    /// Who pays for a look-up that finds no active token.
+    pub quota: Option<Arc<Quota>>,
     /// A place in the journal that the answer must reflect.
     pub min_revision: Option<Position>,
 }
@@ -65,8 +68,8 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// Says whether a token is active now, and whose it is. A malformed one costs no I/O.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] or [`Error::Overloaded`] when no trustworthy answer can be
-    /// had: a token is never called inactive because its state is not known.
+    /// [`Error::Unavailable`], [`Error::Overloaded`] or [`Error::RateLimited`] when no trustworthy
+    /// answer can be had: a token is never called inactive because its state is not known.
     ///
     /// # Cancel safety
     /// Dropping the future loses only the answer.
@@ -102,9 +105,9 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     }
 
     async fn decide(&self, presented: Presented) -> Result<Answer, Error> {
-        let Some(token) = presented.token else { return Ok(Answer::malformed()) };
-        let digests = self.hashing.digests(&token);
-        let reading = self.store.find(digests, presented.freshness).await?;
+        let Some(token) = &presented.token else { return Ok(Answer::malformed()) };
+        let digests = self.hashing.digests(token);
+        let reading = self.store.find(digests, presented.look()).await?;
         if presented.min_revision.is_some_and(|asked| falls_short(&reading, asked)) {
             return Err(Error::Unavailable(Box::new(NotReached)));
         }
@@ -141,6 +144,10 @@ fn falls_short(reading: &Reading, asked: Position) -> bool {
 // === impl Presented ===
 
 impl Presented {
+    fn look(&self) -> Look {
+        Look { freshness: self.freshness, quota: self.quota.clone() }
+    }
+
     /// The place that caches must have come to before they are asked.
     fn fence(&self) -> Option<Position> {
         self.token.as_ref().and(self.min_revision).filter(|_| self.freshness != Freshness::Primary)

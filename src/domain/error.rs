@@ -66,6 +66,12 @@ pub enum Error {
     /// The database gave no answer and no cache could. Safe to retry.
     #[error("the database gave no answer")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The caller has asked for too many tokens that are not active. Safe to retry after the time given.
+    #[error("the caller's quota of look-ups for tokens that are not active is used up")]
+    RateLimited {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Load is being shed. Safe to retry after the time given.
     #[error("too many look-ups are under way")]
     Overloaded {

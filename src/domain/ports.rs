@@ -10,6 +10,7 @@ use std::{fmt, future::Future, str::FromStr, sync::Arc, time::Duration};
 use super::{
     digest::{Digest, Digests, TokenId},
     error::Error,
+    quota::Look,
     record::{Label, Timestamp, TokenRecord, TokenState, User, UserId},
     sliding::{Extended, Extension},
     token::TokenKey,
@@ -29,14 +30,14 @@ pub trait TokenStore: Send + Sync + 'static {
     /// What is known of the token with this digest, or with any of these.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], [`Error::Overloaded`].
+    /// [`Error::Unavailable`], [`Error::Overloaded`], [`Error::RateLimited`].
     ///
     /// # Cancel safety
     /// Dropping the future loses only the answer.
     fn find(
         &self,
         digests: impl Into<Digests> + Send,
-        freshness: Freshness,
+        look: impl Into<Look> + Send,
     ) -> impl Future<Output = Result<Reading, Error>> + Send;
 
     /// Waits, for a short and bounded time, until what [`Self::find`] answers at any freshness

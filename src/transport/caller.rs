@@ -18,8 +18,8 @@ const SCHEME: &str = "bearer";
 /// Who is let through.
 #[derive(Clone, Debug)]
 pub enum Gate {
-    /// Whoever can connect.
-    Open,
+    /// Whoever can connect; all of them are this one caller.
+    Open(Caller),
     /// Callers with a credential, for their own methods.
     Callers(Live<Directory>),
 }
@@ -38,14 +38,19 @@ impl Gate {
     /// # Errors
     /// The status to answer it with.
     pub(super) fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Status> {
-        let directory = match self {
-            Self::Callers(directory) if !is_probe(request.uri().path()) => directory.get(),
-            Self::Callers(_) | Self::Open => return Ok(()),
+        if is_probe(request.uri().path()) {
+            return Ok(());
+        }
+        let caller = match self {
+            Self::Open(anyone) => anyone.clone(),
+            Self::Callers(directory) => {
+                let caller = admit(&directory.get(), request);
+                // Nothing behind this point has use for it, so nothing can log it.
+                request.headers_mut().remove(AUTHORIZATION);
+                caller?
+            }
         };
-        let caller = admit(&directory, request);
-        // Nothing behind this point has use for it, so nothing can log it.
-        request.headers_mut().remove(AUTHORIZATION);
-        request.extensions_mut().insert(caller?);
+        request.extensions_mut().insert(caller);
         Ok(())
     }
 }
@@ -68,7 +73,7 @@ fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Statu
             tracing::debug!(path, "a call without a caller's credential is refused");
             status::unauthenticated()
         }
-        Refused::NotAllowed(Caller { name }) => {
+        Refused::NotAllowed(Caller { name, .. }) => {
             tracing::debug!(path, caller = &*name, "a call is refused: the method is not among the caller's");
             status::not_allowed()
         }

@@ -41,6 +41,7 @@ impl From<Error> for Status {
                 "the database gave no answer and no cache could; retry with backoff",
                 ErrorReason::StoreUnavailable,
             ),
+            Error::RateLimited { retry_after } => rate_limited(retry_after),
             Error::Overloaded { retry_after } => overloaded(retry_after),
         }
     }
@@ -69,6 +70,14 @@ pub(super) fn overloaded(retry_after: Duration) -> Status {
     let mut details = info(ErrorReason::Overloaded);
     details.set_retry_info(Some(retry_after));
     Status::with_error_details(Code::Unavailable, "too many requests are under way; retry with backoff", details)
+}
+
+/// The caller's look-ups have found too few active tokens.
+fn rate_limited(retry_after: Duration) -> Status {
+    let mut details = info(ErrorReason::RateLimited);
+    details.set_retry_info(Some(retry_after));
+    let message = "this caller has asked for too many tokens that are not active; retry after the time given";
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// No caller credential, or a wrong one.

@@ -1,9 +1,12 @@
 //! `tokenward.v1.TokenService`: decode, one domain call, encode.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 
 use crate::{
-    domain::{Authenticator, Clock, Issuer, Propagation, Revoker, TokenStore},
+    callers::Caller,
+    domain::{Authenticator, Clock, Issuer, Propagation, Quota, Revoker, TokenStore},
     proto::{self as pb, token_service_server::TokenService},
 };
 
@@ -26,13 +29,19 @@ impl<S, C> Tokens<S, C> {
     }
 }
 
+/// What a call's look-ups are charged to.
+fn quota<T>(request: &Request<T>) -> Option<Arc<Quota>> {
+    request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
+}
+
 #[tonic::async_trait]
 impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
     async fn authenticate(
         &self,
         request: Request<pb::AuthenticateRequest>,
     ) -> Result<Response<pb::AuthenticateResponse>, Status> {
-        let presented = convert::presented(request.into_inner(), "")?;
+        let quota = quota(&request);
+        let presented = convert::presented(request.into_inner(), "", quota.as_ref())?;
         let answer = self.authenticator.authenticate(presented).await?;
         Ok(Response::new(convert::authenticated(&answer)))
     }
@@ -41,7 +50,8 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
         &self,
         request: Request<pb::BatchAuthenticateRequest>,
     ) -> Result<Response<pb::BatchAuthenticateResponse>, Status> {
-        let batch = convert::batch(request.into_inner())?;
+        let quota = quota(&request);
+        let batch = convert::batch(request.into_inner(), quota.as_ref())?;
         let answers = self.authenticator.authenticate_all(batch).await?;
         let responses = answers.iter().map(convert::authenticated).collect();
         Ok(Response::new(pb::BatchAuthenticateResponse { responses }))

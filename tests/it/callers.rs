@@ -7,6 +7,7 @@ use crate::harness::server::{Settings, directory, setting};
 mod floods;
 mod keys;
 mod methods;
+mod quota;
 mod sockets;
 mod tls;
 

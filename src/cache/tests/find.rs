@@ -1,6 +1,7 @@
 //! Look-ups: what is shared, what is remembered, and what must be asked again.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,7 +20,10 @@ use super::{
 use crate::{
     cache::{MemoryCache, SharedCache, Tiers},
     config,
-    domain::{Digests, Error, Found, Freshness, Label, Legacy, NewToken, Reading, Source, Token, TokenStore as _},
+    domain::{
+        Digests, Error, Found, Freshness, Label, Legacy, Look, NewToken, Quota, Reading, Source, Token, TokenRecord,
+        TokenStore as _,
+    },
 };
 
 fn memory() -> Tiers {
@@ -308,4 +312,41 @@ async fn a_token_whose_row_has_another_digest_is_read_each_time() {
         cached.find(wanted, Freshness::Any).await.expect("the store answers");
     }
     assert_eq!(store.sent(), 5, "the new row is cached");
+}
+
+fn for_quota(quota: &Arc<Quota>) -> Look {
+    Look { freshness: Freshness::Any, quota: Some(Arc::clone(quota)) }
+}
+
+#[tokio::test]
+async fn a_caller_over_its_quota_is_answered_from_caches_alone() {
+    let (store, quota) = (TestStore::of(&["a", "b"]), Arc::new(Quota::per_second(NonZeroU32::new(1))));
+    let cached = store.behind(memory());
+    let find = async |token: &str| cached.find(digest(token), for_quota(&quota)).await;
+    find("a").await.expect("an active token costs nothing");
+    assert_eq!(quota.exhausted(), None);
+    for unknown in ["x", "y"] {
+        assert_eq!(find(unknown).await.expect("within the quota").found, Found::Unknown);
+    }
+
+    let refused = find("b").await.expect_err("nobody can tell before the database is asked that it is active");
+    assert!(matches!(refused, Error::RateLimited { retry_after } if retry_after > Duration::ZERO), "{refused:?}");
+    assert_eq!(find("a").await.expect("a hit").source, Source::LocalCache);
+    assert_eq!(find("x").await.expect("remembered").found, Found::Unknown);
+    assert_eq!(store.sent(), 3);
+    cached.find(digest("b"), Freshness::Any).await.expect("somebody else's look-up");
+}
+
+#[tokio::test]
+async fn whatever_is_not_active_counts_and_what_is_does_not() {
+    let (store, quota) = (TestStore::of(&["a"]), Arc::new(Quota::per_second(NonZeroU32::new(1))));
+    let cached = store.behind(Tiers::default());
+    for _ in 0..10 {
+        cached.find(digest("a"), for_quota(&quota)).await.expect("an active token costs nothing");
+    }
+    store.put(&TokenRecord { expiry: Some(noon() - TimeDelta::hours(1)), ..record("expired") });
+    for _ in 0..2 {
+        cached.find(digest("expired"), for_quota(&quota)).await.expect("within the quota");
+    }
+    assert!(cached.find(digest("a"), for_quota(&quota)).await.is_err());
 }

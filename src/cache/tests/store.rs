@@ -16,9 +16,9 @@ use crate::{
     cache::{Ack, Cached, Proof, Tiers},
     config,
     domain::{
-        Digest, Digests, Ended, Ending, Error, Extended, Extension, Found, Freshness, Inserted, Journal, NewToken,
-        Poll, Position, Propagation, Reading, Record, Revocation, RevocationCause, Role, Source, Target, TokenId,
-        TokenQuery, TokenRecord, TokenStore, Triggers, User, UserChange, UserId,
+        Digest, Digests, Ended, Ending, Error, Extended, Extension, Found, Freshness, Inserted, Journal, Look,
+        NewToken, Poll, Position, Propagation, Reading, Record, Revocation, RevocationCause, Role, Source, Target,
+        TokenId, TokenQuery, TokenRecord, TokenStore, Triggers, User, UserChange, UserId,
     },
     journal::{self, Terms},
 };
@@ -250,7 +250,7 @@ impl Journal for Wire {
 }
 
 impl TokenStore for TestStore {
-    async fn find(&self, digests: impl Into<Digests> + Send, _: Freshness) -> Result<Reading, Error> {
+    async fn find(&self, digests: impl Into<Digests> + Send, _: impl Into<Look> + Send) -> Result<Reading, Error> {
         let digests = digests.into();
         let (found, position) = {
             let tokens = self.tokens.lock().expect("not poisoned");

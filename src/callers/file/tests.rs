@@ -23,7 +23,7 @@ fn folder(callers: &str) -> TempDir {
 }
 
 fn read(callers: &str, server: &Server) -> Result<Directory, Faults> {
-    load(&folder(callers).path().join("callers.toml"), server, &mut Files::default())
+    load(&folder(callers).path().join("callers.toml"), &Callers::default(), server, &mut Files::default())
 }
 
 fn with_ca() -> Server {
@@ -51,6 +51,20 @@ fn a_caller_has_all_keys_of_its_file_and_all_its_names() {
     }
     let comment = directory.admit(Some(Credential::Key("# first")), AUTHENTICATE);
     assert_eq!(comment, Err(Refused::Unauthenticated));
+}
+
+#[test]
+fn a_caller_has_the_limit_of_its_entry_or_the_one_for_all() {
+    let text = "[[caller]]\nname = \"g\"\nkeys_file = \"one\"\nmethods = [\"*\"]\n";
+    let owes_after_two = |text: String| {
+        let directory = read(&text, &with_ca()).unwrap();
+        let caller = directory.admit(Some(Credential::Key(OLD)), AUTHENTICATE).unwrap();
+        (0..2).for_each(|_| caller.quota.charge());
+        caller.quota.exhausted().is_some()
+    };
+    assert!(!owes_after_two(text.to_owned()));
+    assert!(owes_after_two(format!("{text}max_inactive_per_second = 1")));
+    assert!(!owes_after_two(format!("{text}max_inactive_per_second = 0")));
 }
 
 #[test]

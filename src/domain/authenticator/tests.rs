@@ -28,6 +28,7 @@ fn presented(token: &str, min_revision: Option<u64>) -> Presented {
         token: Some(Token::parse(token.to_owned()).expect("well-formed")),
         required_scopes: Vec::new(),
         freshness: Freshness::Any,
+        quota: None,
         min_revision: min_revision.map(at),
     }
 }
@@ -59,7 +60,8 @@ fn never<T>() -> Result<T, Error> {
 }
 
 impl TokenStore for Counter {
-    async fn find(&self, _: impl Into<Digests> + Send, freshness: Freshness) -> Result<Reading, Error> {
+    async fn find(&self, _: impl Into<Digests> + Send, look: impl Into<Look> + Send) -> Result<Reading, Error> {
+        let freshness = look.into().freshness;
         self.asked.lock().expect("not poisoned").push(freshness);
         let source = if freshness == Freshness::Primary { Source::Database } else { Source::SharedCache };
         Ok(Reading { found: Found::Unknown, position: at(self.primary), source, age: Duration::ZERO })

@@ -1,13 +1,13 @@
 //! Requests, checked: what is wrong with a field is said once, with its path, and never
 //! with its value, which may be a secret.
 
-use std::{collections::BTreeMap, fmt::Display, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        Error, Freshness, IssueRequest, Lifetime, MalformedToken, Named, PageRequest, Position, Presented,
+        Error, Freshness, IssueRequest, Lifetime, MalformedToken, Named, PageRequest, Position, Presented, Quota,
         RevocationCause, Timestamp, Token, TokenId, TokenState, UserChange, UserId, Violation,
     },
     proto as pb,
@@ -58,7 +58,11 @@ impl Asked {
 }
 
 /// One token to authenticate; `path` is where it stands in the request: empty, or `requests[3].`.
-pub(crate) fn presented(request: pb::AuthenticateRequest, path: &str) -> Result<Presented, Error> {
+pub(crate) fn presented(
+    request: pb::AuthenticateRequest,
+    path: &str,
+    quota: Option<&Arc<Quota>>,
+) -> Result<Presented, Error> {
     let mut asked = Asked::default();
     let freshness = match pb::Consistency::try_from(request.consistency) {
         Ok(pb::Consistency::Unspecified | pb::Consistency::MinimizeLatency) => Freshness::Any,
@@ -78,7 +82,8 @@ pub(crate) fn presented(request: pb::AuthenticateRequest, path: &str) -> Result<
         }
         Err(MalformedToken::TooLong | MalformedToken::Character) => None,
     };
-    asked.answer(Some(Presented { token, required_scopes: request.required_scopes, freshness, min_revision }))
+    let (required_scopes, quota) = (request.required_scopes, quota.cloned());
+    asked.answer(Some(Presented { token, required_scopes, freshness, quota, min_revision }))
 }
 
 /// The place that an answer must reflect, if any.
@@ -90,14 +95,17 @@ fn revision(asked: &mut Asked, path: &str, revision: &str) -> Option<Position> {
 }
 
 /// Several tokens to authenticate.
-pub(crate) fn batch(request: pb::BatchAuthenticateRequest) -> Result<Vec<Presented>, Error> {
+pub(crate) fn batch(
+    request: pb::BatchAuthenticateRequest,
+    quota: Option<&Arc<Quota>>,
+) -> Result<Vec<Presented>, Error> {
     if !(1..=MAX_BATCH).contains(&request.requests.len()) {
         return Err(Error::invalid("requests", "it has 1 to 100 requests"));
     }
     let mut violations = Vec::new();
     let mut all = Vec::with_capacity(request.requests.len());
     for (index, one) in request.requests.into_iter().enumerate() {
-        match presented(one, &format!("requests[{index}].")) {
+        match presented(one, &format!("requests[{index}]."), quota) {
             Ok(presented) => all.push(presented),
             Err(Error::Invalid(more)) => violations.extend(more),
             Err(other) => return Err(other),
