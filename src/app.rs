@@ -5,7 +5,7 @@
 //! task that panics is fatal, because what it kept true would silently stop being true;
 //! none returns before the end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -23,6 +23,7 @@ use crate::{
     journal::{self, DatabaseClock, Terms},
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
+    threads::Threads,
     transport::{
         self, Caches, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
         health::{self, Components, RedisLoss, Reporter},
@@ -126,7 +127,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let mut background = JoinSet::new();
     let (gate, tls) = door::guard(&config, &mut background)?;
     let database = open(&config).await?;
-    let tiers = tiers(&config, &database)?;
+    let threads = Threads::start(NonZeroUsize::new(config.server.threads as usize)).await?;
+    let tiers = tiers(&config, &database, &threads)?;
     let redis = tiers.shared.clone();
     transport::raise_open_files(config.server.max_connections);
     let listener = door::bind(&config.server.listen).await?;
@@ -149,7 +151,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let services = services(&config, &store, replica, probes, &clock);
 
     door::announce(&address, tls.as_ref(), &config.server.listen)?;
-    let (socket, stop, changes) = (Socket { listener, tls }, shutdown.stop.clone(), store.changes_ended());
+    let (socket, stop, changes) =
+        (Socket { listener, tls, threads: &threads }, shutdown.stop.clone(), store.changes_ended());
     let serving = transport::serve(socket, &config.server, gate, services, stop, changes);
     let ending = async {
         let signal = signals.received().await;
@@ -241,11 +244,11 @@ async fn open(config: &Config) -> Result<Database, Error> {
     Ok(database)
 }
 
-fn tiers(config: &Config, database: &Database) -> Result<Tiers, Error> {
+fn tiers(config: &Config, database: &Database, threads: &Threads) -> Result<Tiers, Error> {
     let near = config.uses_memory().then(|| MemoryCache::new(&config.cache));
     let shared = if config.uses_redis() {
         let keys = MacKeys::load(&config.cache, database.file())?;
-        Some(SharedCache::start(&config.redis, &config.breaker, keys)?)
+        Some(SharedCache::start(&config.redis, &config.breaker, keys, threads)?)
     } else {
         None
     };

@@ -145,8 +145,8 @@ impl Job {
     /// The exit code, once the reason has been printed.
     pub fn runtime(&self) -> Result<Runtime, ExitCode> {
         let mut builder = match &self.0 {
-            Work::Serve(_) => Builder::new_multi_thread(),
-            Work::Migrate(..)
+            Work::Serve(_)
+            | Work::Migrate(..)
             | Work::Check(_)
             | Work::Prune(..)
             | Work::Import(..)

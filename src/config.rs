@@ -85,6 +85,8 @@ pub struct Server {
     pub max_connections: u32,
     /// Streams a client may have open on one connection.
     pub max_concurrent_streams: u32,
+    /// Threads that serve connections, each of them on one; 0 for as many as this process may use cores.
+    pub threads: u32,
     /// Largest request message, in bytes.
     pub max_message_bytes: u32,
     /// Silence after which a connection is probed with an HTTP/2 PING.

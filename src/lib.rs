@@ -8,6 +8,7 @@ pub mod domain;
 pub mod component;
 pub mod config;
 mod mutant;
+pub mod threads;
 
 pub mod callers;
 pub mod reload;

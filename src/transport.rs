@@ -13,6 +13,7 @@ use crate::{
         token_service_server::TokenServiceServer, user_service_server::UserServiceServer,
     },
     reload::Live,
+    threads::Threads,
 };
 
 mod accept;
@@ -64,17 +65,19 @@ pub struct Services<S, C, V> {
 
 /// What is on the wire, before there is a request.
 #[derive(Debug)]
-pub struct Socket {
+pub struct Socket<'a> {
     /// Where connections come from.
     pub listener: Listener,
     /// TLS, where it is spoken.
     pub tls: Option<Live<tls::Config>>,
+    /// What serves the connections.
+    pub threads: &'a Threads,
 }
 
 /// Serves until `stop`, then lets requests under way finish, and after them `changes`, whose
 /// callers may have gone, for at most `server.drain_timeout` in all.
 pub async fn serve<S, C, V>(
-    socket: Socket,
+    socket: Socket<'_>,
     settings: &config::Server,
     gate: Gate,
     services: Services<S, C, V>,

@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -51,6 +52,7 @@ use crate::{
     config,
     domain::{Digest, TokenId},
     mutant::{self, Mutant},
+    threads::Threads,
 };
 
 /// Added to the deadline of a read: fred's own deadline comes first, and this one only if that should fail.
@@ -74,7 +76,9 @@ type Answer<T> = Result<T, FredError>;
 
 #[derive(Debug)]
 struct Inner {
+    /// Those of one serving thread after those of another, as many for each.
     links: Vec<Arc<Link>>,
+    threads: Vec<ThreadId>,
     turn: AtomicUsize,
     in_flight: Semaphore,
     keys: Keys,
@@ -89,21 +93,31 @@ struct Inner {
 // === impl SharedCache ===
 
 impl SharedCache {
-    /// Builds the client and starts connecting in the background; a Redis that is down is
-    /// no error. Call it inside a tokio runtime.
+    /// Builds a client for each of the threads and starts connecting in the background; a Redis that
+    /// is down is no error.
     ///
     /// # Errors
     /// [`StartError`] when `redis.url` is not a Redis URL.
-    pub fn start(config: &config::Redis, breaker: &config::Breaker, mac_keys: MacKeys) -> Result<Self, StartError> {
+    pub fn start(
+        config: &config::Redis,
+        breaker: &config::Breaker,
+        mac_keys: MacKeys,
+        threads: &Threads,
+    ) -> Result<Self, StartError> {
         let blueprint = Blueprint::new(config)?;
-        let links: Vec<_> = (0..config.connections.max(1)).map(|_| Arc::new(Link::new(blueprint.clone()))).collect();
         let (breaker, demoted) = (Arc::new(Breaker::new(breaker)), Arc::new(Notify::new()));
-        let mut supervisors = JoinSet::new();
-        for link in &links {
-            supervisors.spawn(Arc::clone(link).keep_up(Arc::clone(&breaker), Arc::clone(&demoted)));
+        let (mut links, mut supervisors) = (Vec::new(), JoinSet::new());
+        for seat in threads.seats() {
+            for _ in 0..config.connections.max(1) {
+                let link = Arc::new(Link::new(blueprint.clone()));
+                let kept_up = Arc::clone(&link).keep_up(Arc::clone(&breaker), Arc::clone(&demoted));
+                supervisors.spawn_on(kept_up, &seat.runtime);
+                links.push(link);
+            }
         }
         let inner = Inner {
             links,
+            threads: threads.seats().iter().map(|seat| seat.thread).collect(),
             turn: AtomicUsize::new(0),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             keys: Keys::new(&config.key_prefix),
@@ -226,13 +240,21 @@ impl SharedCache {
         outcome
     }
 
-    /// The client whose turn it is, of those that are connected.
+    /// The client of this thread whose turn it is, or another one that is connected.
     fn client(&self) -> Redis {
         let links = &self.inner.links;
-        let first = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        let first = self.first();
         let mut clients = (0..links.len()).map(|next| links[(first.wrapping_add(next)) % links.len()].client());
         let client = clients.next().expect("there is a link at least");
         if client.is_connected() { client } else { clients.find(Redis::is_connected).unwrap_or(client) }
+    }
+
+    /// Where among the links those of this thread begin, moved on by its turn; any where it has none.
+    fn first(&self) -> usize {
+        let (threads, each) = (&self.inner.threads, self.inner.links.len() / self.inner.threads.len());
+        let turn = if each == 1 { 0 } else { self.inner.turn.fetch_add(1, Ordering::Relaxed) };
+        let here = thread::current().id();
+        threads.iter().position(|thread| *thread == here).map_or(turn, |seat| seat * each + turn % each)
     }
 }
 

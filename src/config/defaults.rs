@@ -19,6 +19,7 @@ impl Default for Server {
             max_concurrent_requests: 8192,
             max_connections: 10_000,
             max_concurrent_streams: 256,
+            threads: 0,
             max_message_bytes: 256 * 1024,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),

@@ -17,10 +17,10 @@ use super::{
     activity::{Connections, Place},
     caller::Peer,
     connection::Terms,
-    listener::Stream,
+    listener::{Accepted, Stream},
     tls,
 };
-use crate::{config, reload::Live};
+use crate::{config, reload::Live, threads::Load};
 
 /// Pause after the operating system had no connection to give, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -49,7 +49,7 @@ pub fn raise_open_files(connections: u32) {
 /// Serves until `stop`, then lets requests under way finish, and after them `changes`, for at most
 /// `server.drain_timeout` in all.
 pub(super) async fn serve<S, F>(
-    socket: Socket,
+    socket: Socket<'_>,
     settings: &config::Server,
     services: S,
     stop: CancellationToken,
@@ -62,14 +62,15 @@ pub(super) async fn serve<S, F>(
         + 'static,
     F: Future<Output = Result<Response<Body>, Infallible>> + Unpin + Send + 'static,
 {
-    let Socket { listener, tls } = socket;
+    let Socket { listener, tls, threads } = socket;
     let server = Arc::new(Server { services, tls, terms: Terms::new(settings), stop: stop.clone() });
     let (connections, tasks) = (Connections::new(settings.max_connections), TaskTracker::new());
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok(stream) => {
                 if let Some(place) = connections.admit() {
-                    tasks.spawn(Arc::clone(&server).connection(stream, place));
+                    let (seat, load) = threads.seat();
+                    tasks.spawn_on(Arc::clone(&server).connection(stream, place, load), &seat.runtime);
                 } else {
                     tracing::debug!("a connection is closed: server.max_connections are busy");
                 }
@@ -104,12 +105,13 @@ where
         + 'static,
     F: Future<Output = Result<Response<Body>, Infallible>> + Unpin + Send + 'static,
 {
-    async fn connection(self: Arc<Self>, stream: Stream, place: Place) {
+    async fn connection(self: Arc<Self>, stream: Accepted, place: Place, _load: Load) {
         let activity = &place.activity;
         let served = async {
-            match stream {
-                Stream::Tcp(stream) => self.secured(stream, &place).await,
-                Stream::Unix(stream) => self.secured(stream, &place).await,
+            match stream.register() {
+                Ok(Stream::Tcp(stream)) => self.secured(stream, &place).await,
+                Ok(Stream::Unix(stream)) => self.secured(stream, &place).await,
+                Err(error) => tracing::warn!(%error, "a connection cannot be served"),
             }
         };
         tokio::select! {

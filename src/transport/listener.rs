@@ -41,7 +41,14 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// A connection that was accepted.
+/// A connection that was accepted; of no runtime yet.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// The same, of the runtime that serves it.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
@@ -80,15 +87,27 @@ impl Listener {
     ///
     /// # Cancel safety
     /// No connection is lost.
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 // Only speed is lost where it cannot be set.
                 let _ = stream.set_nodelay(true);
-                Ok(Stream::Tcp(stream))
+                stream.into_std().map(Accepted::Tcp)
             }
-            Self::Unix(file) => file.listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Unix(file) => file.listener.accept().await?.0.into_std().map(Accepted::Unix),
+        }
+    }
+}
+
+// === impl Accepted ===
+
+impl Accepted {
+    /// Hands it to the runtime of the calling task.
+    pub(super) fn register(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
         }
     }
 }

@@ -8,21 +8,22 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 20] = [
+const RULES: [(&str, &[&str]); 21] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("component", &[]),
     ("metrics", &[]),
     ("mutant", &[]),
     ("reload", &[]),
-    ("callers", &["config", "proto", "reload"]),
+    ("threads", &[]),
+    ("callers", &["domain", "config", "proto", "reload"]),
     ("telemetry", &["config"]),
     ("shutdown", &["config"]),
     ("store", &["domain", "config", "component", "metrics", "mutant"]),
     ("journal", &["domain", "config", "component", "metrics", "mutant"]),
-    ("cache", &["domain", "journal", "config", "component", "metrics", "mutant"]),
+    ("cache", &["domain", "journal", "config", "component", "metrics", "mutant", "threads"]),
     ("knox_redis", &["domain", "config"]),
-    ("transport", &["domain", "callers", "config", "component", "metrics", "proto", "reload"]),
+    ("transport", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads"]),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "callers", "config", "proto", "store", "telemetry", "shutdown", "reload"]),
     ("app", &["*"]),

@@ -24,6 +24,7 @@ use crate::{
         Digests, Error, Found, Freshness, Label, Legacy, Look, NewToken, Quota, Reading, Source, Token, TokenRecord,
         TokenStore as _,
     },
+    threads::Threads,
 };
 
 fn memory() -> Tiers {
@@ -258,7 +259,8 @@ async fn whatever_else_stands_under_a_key_is_a_miss_and_is_replaced() {
 async fn an_entry_that_was_written_with_another_key_is_a_miss() {
     let redis = Redis::start().await;
     let store = TestStore::of(&["a"]);
-    let theirs = SharedCache::start(&redis.config(), &config::Breaker::default(), mac_keys("theirs")).expect("a URL");
+    let theirs = SharedCache::start(&redis.config(), &config::Breaker::default(), mac_keys("theirs"), &Threads::here())
+        .expect("a URL");
     eventually(async || theirs.ping().await.is_ok()).await;
     let theirs = store.behind(Tiers { shared: Some(theirs), ..Tiers::default() });
     eventually(async || find(&theirs, "a").await.source == Source::SharedCache).await;

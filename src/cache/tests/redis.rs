@@ -17,6 +17,7 @@ use crate::{
     cache::{SharedCache, Tiers},
     config::{self, SecretText},
     domain::Digest,
+    threads::Threads,
 };
 
 /// The server; it dies with this value.
@@ -41,13 +42,15 @@ impl Redis {
 
     /// A client of this server, not necessarily connected yet.
     pub(in crate::cache) fn client(&self) -> SharedCache {
-        SharedCache::start(&self.config(), &config::Breaker::default(), mac_keys("ours")).expect("a URL")
+        SharedCache::start(&self.config(), &config::Breaker::default(), mac_keys("ours"), &Threads::here())
+            .expect("a URL")
     }
 
     /// A client that is connected and has time: for what is not about deadlines.
     pub(in crate::cache) async fn patient(&self) -> SharedCache {
         let config = config::Redis { command_timeout: Duration::from_secs(10), ..self.config() };
-        let shared = SharedCache::start(&config, &config::Breaker::default(), mac_keys("ours")).expect("a URL");
+        let shared = SharedCache::start(&config, &config::Breaker::default(), mac_keys("ours"), &Threads::here())
+            .expect("a URL");
         eventually(async || shared.ping().await.is_ok()).await;
         shared
     }
