@@ -20,3 +20,4 @@ mod rpc;
 mod shutdown;
 mod sliding;
 mod upkeep;
+mod watch;
