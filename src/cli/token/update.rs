@@ -1,10 +1,8 @@
 //! `tokenward token update`.
 
-use std::time::Duration;
-
-use chrono::{DateTime, FixedOffset, Utc};
+use chrono::{DateTime, FixedOffset};
 use clap::{ArgGroup, Args};
-use prost_types::{FieldMask, Timestamp};
+use prost_types::FieldMask;
 
 use super::{
     super::user::propagation, Block, Ending, Failure, Format, Target, issue::timestamp, json, pair, print, record,
@@ -33,14 +31,11 @@ pub(super) struct Update {
     /// Drop all annotations.
     #[arg(long, group = "change", conflicts_with = "metadata")]
     no_metadata: bool,
-    /// How long from now on it lives, such as `72h`.
-    #[arg(long, group = "change", value_name = "TIME", value_parser = humantime::parse_duration)]
-    ttl: Option<Duration>,
     /// When it ends, as RFC 3339 has it; in the past: it ends now.
-    #[arg(long, group = "change", conflicts_with = "ttl", value_name = "RFC3339", value_parser = DateTime::parse_from_rfc3339)]
+    #[arg(long, group = "change", value_name = "RFC3339", value_parser = DateTime::parse_from_rfc3339)]
     expires_at: Option<DateTime<FixedOffset>>,
     /// It never ends, if the server allows that.
-    #[arg(long, group = "change", conflicts_with_all = ["ttl", "expires_at"])]
+    #[arg(long, group = "change", conflicts_with = "expires_at")]
     never: bool,
 }
 
@@ -49,7 +44,7 @@ pub(super) struct Update {
 impl Update {
     pub(super) async fn run(self, target: &Target, format: Format) -> Result<Ending, Failure> {
         let remote = target.connect().await?;
-        let response = remote.admin().update_token(remote.request(self.request()?)).await?.into_inner();
+        let response = remote.admin().update_token(remote.request(self.request())).await?.into_inner();
         print(&match format {
             Format::Json => json("tokenward.v1.UpdateTokenResponse", &response),
             Format::Human => {
@@ -59,8 +54,8 @@ impl Update {
         })
     }
 
-    fn request(self) -> Result<pb::UpdateTokenRequest, Failure> {
-        let expires = self.expires()?;
+    fn request(self) -> pb::UpdateTokenRequest {
+        let expires = self.expires_at.map(timestamp);
         let named = [
             ("display_name", self.name.is_some()),
             ("scopes", self.no_scopes || !self.scopes.is_empty()),
@@ -76,18 +71,6 @@ impl Update {
             ..pb::Token::default()
         };
         let paths = named.into_iter().filter(|(_, named)| *named).map(|(path, _)| path.to_owned()).collect();
-        Ok(pb::UpdateTokenRequest { token: Some(token), update_mask: Some(FieldMask { paths }) })
+        pb::UpdateTokenRequest { token: Some(token), update_mask: Some(FieldMask { paths }) }
     }
-
-    fn expires(&self) -> Result<Option<Timestamp>, Failure> {
-        let Some(ttl) = self.ttl else { return Ok(self.expires_at.map(timestamp)) };
-        let end = chrono::TimeDelta::from_std(ttl).ok().and_then(|ttl| now().checked_add_signed(ttl));
-        let end = end.ok_or_else(|| Failure::Usage("--ttl: is too long".to_owned()))?;
-        Ok(Some(timestamp(end.fixed_offset())))
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a time that a person gives from now on is of the person's clock")]
-fn now() -> DateTime<Utc> {
-    Utc::now()
 }

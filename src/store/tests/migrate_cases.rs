@@ -93,7 +93,7 @@ pub(super) async fn native_tables_take_configured_names_and_keys(world: World) {
         assert_eq!(find_token(&store, record.digest).await, record);
         assert_eq!(store.delete_user(user(owner), ending()).await.expect("deleted").count, 1);
         assert!(matches!(store.insert(token("ada")).await, Err(Error::Invalid(_))), "{kind:?}");
-        store.migrate_down(3).await.expect("down");
+        store.migrate_down(4).await.expect("down");
     }
 }
 

@@ -12,8 +12,8 @@ use std::{
 use prost_types::FieldMask;
 use tokenward::proto::{
     AnswerSource, AuthenticateRequest, CacheEntryState, FlushCacheRequest, GetCacheStatsRequest, GetTokenRequest,
-    InactiveReason, InspectCacheRequest, InspectCacheResponse, IssueTokenRequest, ListUsersRequest, RotateTokenRequest,
-    RotateTokenResponse, Token, TokenState, UpdateTokenRequest, UpdateTokenResponse, User,
+    InactiveReason, InspectCacheRequest, InspectCacheResponse, IssueTokenRequest, ListUsersRequest, PropagationState,
+    RotateTokenRequest, RotateTokenResponse, Token, TokenState, UpdateTokenRequest, UpdateTokenResponse, User,
     inspect_cache_request::Target,
 };
 use tonic::{Code, Response, Status};
@@ -284,4 +284,22 @@ async fn the_old_token_ends_with_the_overlap_even_if_it_is_used() {
         (there.reason(&issued.secret).await == InactiveReason::Expired).then_some(())
     };
     eventually("the old token ends although it is used", ends).await;
+}
+
+/// What answers carry of a token is as current as its revocation: a fact from before is used by nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_complete_is_seen_on_every_replica() {
+    let stack = Stack::start(On::Postgres, With::Redis).await;
+    let other = stack.another_server().await;
+    let (here, there) = (stack.client(), other.client());
+    for round in 0..10 {
+        let issued = here.issue("narrowed").await;
+        until_cached(&there, &issued.secret, AnswerSource::SharedCache).await;
+        let wanted = Token { scopes: vec![format!("round-{round}")], ..named(&issued.token_id) };
+        let changed = update(&here, wanted.clone(), &["scopes"]).await.expect("it can be changed");
+        assert_eq!(changed.propagation.expect("it is told").state(), PropagationState::Complete);
+        let needs = AuthenticateRequest { required_scopes: wanted.scopes.clone(), ..about(&issued.secret) };
+        let answer = there.try_authenticate(needs).await.expect("the service can tell");
+        assert_eq!(answer.token.map(|token| token.scopes), Some(wanted.scopes), "round {round}");
+    }
 }
