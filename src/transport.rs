@@ -32,6 +32,7 @@ mod token_admin_service;
 mod token_service;
 mod user_service;
 mod watchers;
+mod whole;
 
 pub use accept::raise_open_files;
 pub use cache_service::Caches;
