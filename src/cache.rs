@@ -27,6 +27,7 @@ mod counters;
 mod entry;
 mod extend;
 mod find;
+mod find_all;
 mod flight;
 mod flush;
 mod key;

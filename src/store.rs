@@ -248,6 +248,11 @@ impl TokenStore for Database {
         Ok(find::find(&self.0, digests.into()).await?)
     }
 
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+        let digests: Vec<_> = batch.into_iter().map(|(digests, _)| digests).collect();
+        Ok(find::find_all(&self.0, &digests).await?)
+    }
+
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
         self.write(async move |inner| issue::insert(&inner, &token).await).await
     }

@@ -18,8 +18,9 @@ use fred::{
     clients::{Client, WithOptions},
     error::{Error as FredError, ErrorKind},
     interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _},
-    types::{Expiration, Value},
+    types::{ClusterHash, CustomCommand, Expiration, Value},
 };
+use futures::future::try_join_all;
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinSet,
@@ -40,7 +41,7 @@ pub use self::{
 use self::{
     client::{Blueprint, MAX_IN_FLIGHT, patient},
     link::Link,
-    script::{DROP, PUT, Script},
+    script::{DROP, GET_ALL, PUT, Script},
 };
 use super::{
     breaker::Breaker,
@@ -80,6 +81,8 @@ struct Inner {
     links: Vec<Arc<Link>>,
     threads: Vec<ThreadId>,
     turn: AtomicUsize,
+    /// Whether a command may name one key only.
+    clustered: bool,
     in_flight: Semaphore,
     keys: Keys,
     mac_keys: MacKeys,
@@ -116,6 +119,7 @@ impl SharedCache {
             }
         }
         let inner = Inner {
+            clustered: blueprint.is_clustered(),
             links,
             threads: threads.seats().iter().map(|seat| seat.thread).collect(),
             turn: AtomicUsize::new(0),
@@ -159,6 +163,48 @@ impl SharedCache {
             Err(error) if error.is("WRONGTYPE") => Ok(Err(Refusal::Type.into())),
             Err(error) => Err(error),
         }
+    }
+
+    /// The same for several tokens, with one command where one server has all keys.
+    pub(super) async fn get_all(&self, digests: &[Digest]) -> Result<Vec<Result<Fact, NoFact>>, CacheError> {
+        match digests {
+            [] => Ok(Vec::new()),
+            [one] => Ok(vec![self.get(*one).await?]),
+            _ if self.inner.clustered => try_join_all(digests.iter().map(|one| self.get(*one))).await,
+            _ => match self.get_by_script(digests).await {
+                // It came with Redis 7.
+                Err(error) if error.is("ERR") => try_join_all(digests.iter().map(|one| self.get(*one))).await,
+                known => known,
+            },
+        }
+    }
+
+    async fn get_by_script(&self, digests: &[Digest]) -> Result<Vec<Result<Fact, NoFact>>, CacheError> {
+        let keys = digests.iter().map(|digest| self.inner.keys.of(digest.token_id()).into());
+        let count = |count: usize| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
+        let head = [GET_ALL.sha.into(), count(digests.len())];
+        let arguments: Vec<Value> = head.into_iter().chain(keys).chain([count(MAX_BYTES)]).collect();
+        // A script that only reads runs while writes are paused, too.
+        let command = || CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
+        let run = async |arguments: Vec<Value>| {
+            self.read(async |redis| redis.custom::<Vec<Value>, _>(command(), arguments).await).await
+        };
+        let values = match run(arguments.clone()).await {
+            Err(error) if error.is("NOSCRIPT") => {
+                self.load(GET_ALL).await?;
+                run(arguments).await?
+            }
+            known => known?,
+        };
+        let decoded = |(value, digest): (Value, &Digest)| match value.as_bytes() {
+            Some(bytes) => Fact::decode(bytes, *digest, &self.inner.mac_keys),
+            None => Err(Refusal::Type.into()),
+        };
+        Ok(values.into_iter().zip(digests).map(decoded).collect())
+    }
+
+    async fn load(&self, script: Script) -> Result<(), CacheError> {
+        self.read(async |redis| redis.script_load::<Value, _>(script.text).await).await.map(drop)
     }
 
     /// The bytes of a fact, as [`Self::put`] takes them; `None` when it is too large to be stored.
