@@ -7,6 +7,8 @@ mod authenticator;
 mod clock;
 mod digest;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod idempotency;
 mod issuer;
 mod journal;

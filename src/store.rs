@@ -111,9 +111,11 @@ pub enum OpenError {
     /// Not a URL of a database that is supported.
     #[error("database.url must begin with sqlite://, postgres:// or mysql://")]
     Scheme,
-    /// Not a URL.
-    #[error("database.url cannot be read: use sqlite://PATH, postgres://USER@HOST/NAME or mysql://USER@HOST/NAME")]
-    Url(#[source] sea_orm::SqlxError),
+    /// Not a URL; with what the driver says of it, but for what it quotes.
+    #[error(
+        "database.url cannot be read ({0}): use sqlite://PATH, postgres://USER@HOST/NAME or mysql://USER@HOST/NAME"
+    )]
+    Url(String),
     /// Each connection would have its own database, gone with it.
     #[error("database.url names a database in memory: use a file, sqlite://PATH")]
     InMemory,

@@ -146,6 +146,8 @@ impl Marks {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
