@@ -17,16 +17,16 @@ use std::{
 use fred::{
     clients::{Client, WithOptions},
     error::{Error as FredError, ErrorKind},
-    interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _},
-    types::{ClusterHash, CustomCommand, Expiration, Value},
+    interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _, ServerInterface as _},
+    types::{Expiration, Value},
 };
-use futures::future::try_join_all;
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinSet,
     time::timeout,
 };
 
+mod batch;
 mod client;
 mod error;
 mod link;
@@ -41,7 +41,7 @@ pub use self::{
 use self::{
     client::{Blueprint, MAX_IN_FLIGHT, patient},
     link::Link,
-    script::{DROP, GET_ALL, PUT, Script},
+    script::{DROP, PUT, Script},
 };
 use super::{
     breaker::Breaker,
@@ -165,46 +165,32 @@ impl SharedCache {
         }
     }
 
-    /// The same for several tokens, with one command where one server has all keys.
-    pub(super) async fn get_all(&self, digests: &[Digest]) -> Result<Vec<Result<Fact, NoFact>>, CacheError> {
-        match digests {
-            [] => Ok(Vec::new()),
-            [one] => Ok(vec![self.get(*one).await?]),
-            _ if self.inner.clustered => try_join_all(digests.iter().map(|one| self.get(*one))).await,
-            _ => match self.get_by_script(digests).await {
-                // It came with Redis 7.
-                Err(error) if error.is("ERR") => try_join_all(digests.iter().map(|one| self.get(*one))).await,
-                known => known,
-            },
+    /// What stands at a token's key whose digest is not known, so that no fact can be told from a forged one.
+    pub(super) async fn kind(&self, id: TokenId) -> Result<NoFact, CacheError> {
+        let key = || self.inner.keys.of(id);
+        match self.read(async |redis| redis.getrange::<Value, _>(key(), 0, 0).await).await {
+            Ok(value) => Ok(match value.as_bytes().unwrap_or_default() {
+                [] => NoFact::Absent,
+                [TOMBSTONE, ..] => NoFact::Tombstone,
+                _ => Refusal::Mac.into(),
+            }),
+            Err(error) if error.is("WRONGTYPE") => Ok(Refusal::Type.into()),
+            Err(error) => Err(error),
         }
     }
 
-    async fn get_by_script(&self, digests: &[Digest]) -> Result<Vec<Result<Fact, NoFact>>, CacheError> {
-        let keys = digests.iter().map(|digest| self.inner.keys.of(digest.token_id()).into());
-        let count = |count: usize| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
-        let head = [GET_ALL.sha.into(), count(digests.len())];
-        let arguments: Vec<Value> = head.into_iter().chain(keys).chain([count(MAX_BYTES)]).collect();
-        // A script that only reads runs while writes are paused, too.
-        let command = || CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
-        let run = async |arguments: Vec<Value>| {
-            self.read(async |redis| redis.custom::<Vec<Value>, _>(command(), arguments).await).await
-        };
-        let values = match run(arguments.clone()).await {
-            Err(error) if error.is("NOSCRIPT") => {
-                self.load(GET_ALL).await?;
-                run(arguments).await?
-            }
-            known => known?,
-        };
-        let decoded = |(value, digest): (Value, &Digest)| match value.as_bytes() {
-            Some(bytes) => Fact::decode(bytes, *digest, &self.inner.mac_keys),
-            None => Err(Refusal::Type.into()),
-        };
-        Ok(values.into_iter().zip(digests).map(decoded).collect())
+    /// How long what stands at a token's key is kept; `None` when that is not known.
+    pub(super) async fn remaining(&self, id: TokenId) -> Option<Duration> {
+        let left: i64 = self.read(async |redis| redis.pttl(self.inner.keys.of(id)).await).await.ok()?;
+        u64::try_from(left).ok().map(Duration::from_millis)
     }
 
-    async fn load(&self, script: Script) -> Result<(), CacheError> {
-        self.read(async |redis| redis.script_load::<Value, _>(script.text).await).await.map(drop)
+    /// How many keys there are, other programs' too; `None` in a cluster, of whose servers each knows its own only.
+    pub(super) async fn keys_in_all(&self) -> Option<u64> {
+        if self.client().is_clustered() {
+            return None;
+        }
+        self.read(async |redis| redis.dbsize().await).await.ok()
     }
 
     /// The bytes of a fact, as [`Self::put`] takes them; `None` when it is too large to be stored.
