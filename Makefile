@@ -57,6 +57,12 @@ flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second,
 secrets: ## Run the whole integration suite at log level trace, searching what is printed for secrets
 	TOKENWARD_TEST_LOG=trace cargo test $(LOCKED) --test it --no-fail-fast
 
+.PHONY: upgrade
+upgrade: ## Run the version before the newest change of the schema and this one side by side (minutes)
+	scripts/old-version target/upgrade
+	TOKENWARD_OLD_BINARY=$(CURDIR)/target/upgrade/tokenward cargo test $(LOCKED) --test it -- --ignored --nocapture --exact \
+		topology::upgrade::an_old_and_a_new_version_serve_side_by_side_through_a_change_of_the_schema
+
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
 	buf lint

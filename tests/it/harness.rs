@@ -5,7 +5,9 @@
 
 pub(crate) mod canary;
 pub(crate) mod client;
+pub(crate) mod envoy;
 pub(crate) mod eventually;
+pub(crate) mod loopback;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 mod process;

@@ -21,5 +21,6 @@ mod rpc;
 mod secrets;
 mod shutdown;
 mod sliding;
+mod topology;
 mod upkeep;
 mod watch;
