@@ -22,3 +22,4 @@ mod secrets;
 mod shutdown;
 mod sliding;
 mod upkeep;
+mod watch;
