@@ -49,7 +49,7 @@ soak: ## Kill Redis and PostgreSQL at random under load (SOAK=30m, SEED=NUMBER)
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::soak::a_long_soak
 
 .PHONY: flood
-flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second, SECONDS_OF_FLOOD=20)
+flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second, BATCH=1 a call, SECONDS_OF_FLOOD=20)
 	cargo test --release $(LOCKED) --test it -- --ignored --nocapture --exact \
 		attacks::flood::measure::valid_tokens_in_a_flood_of_unknown_ones
 

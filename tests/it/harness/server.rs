@@ -165,7 +165,9 @@ pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
             canary::know(value);
         }
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenward"));
+    // For measurements: another build of it than the tests' own.
+    let program = std::env::var_os("TOKENWARD_TEST_PROGRAM");
+    let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_tokenward").into()));
     command.current_dir(dir).env_clear().envs(settings.iter().cloned());
     command
 }
