@@ -49,13 +49,13 @@ soak: ## Kill Redis and PostgreSQL at random under load (SOAK=30m, SEED=NUMBER)
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::soak::a_long_soak
 
 .PHONY: flood
-flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second, SECONDS_OF_FLOOD=20)
+flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second, BATCH=1 a call, SECONDS_OF_FLOOD=20)
 	cargo test --release $(LOCKED) --test it -- --ignored --nocapture --exact \
 		attacks::flood::measure::valid_tokens_in_a_flood_of_unknown_ones
 
 .PHONY: secrets
-secrets: ## Run the whole integration suite at log level trace, searching what is printed for secrets
-	TOKENWARD_TEST_LOG=trace cargo test $(LOCKED) --test it --no-fail-fast
+secrets: ## Run the integration suite, but for floods, at log level trace: what is printed is searched for secrets
+	TOKENWARD_TEST_LOG=trace cargo test $(LOCKED) --test it --no-fail-fast -- --skip flood
 
 .PHONY: upgrade
 upgrade: ## Run the version before the newest change of the schema and this one side by side (minutes)

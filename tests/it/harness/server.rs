@@ -169,7 +169,9 @@ fn wanted_log() -> Option<(&'static str, String)> {
 
 /// The program, with these settings and none of the developer's own. What of them is secret, its output must not hold.
 pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
-    program(Path::new(env!("CARGO_BIN_EXE_tokenward")), dir, settings)
+    // For measurements: another build of it than the tests' own.
+    let other = std::env::var_os("TOKENWARD_TEST_PROGRAM");
+    program(Path::new(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_tokenward").as_ref())), dir, settings)
 }
 
 /// Another build of the program, likewise.
