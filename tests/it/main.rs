@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod attacks;
 mod bad_input;
 mod callers;
 mod cli;
@@ -18,6 +19,8 @@ mod outcomes;
 mod queries;
 mod replicas;
 mod rpc;
+mod secrets;
 mod shutdown;
 mod sliding;
 mod upkeep;
+mod watch;
