@@ -26,6 +26,7 @@ const RULES: [(&str, &[&str]); 22] = [
     ("cache", &["domain", "journal", "config", "component", "metrics", "mutant", "reload", "threads", "tls"]),
     ("knox_redis", &["domain", "config"]),
     ("transport", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads"]),
+    ("http", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads", "transport"]),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "callers", "config", "proto", "store", "telemetry", "shutdown", "reload"]),
     ("app", &["*"]),

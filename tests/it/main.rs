@@ -9,6 +9,7 @@ mod cli;
 mod coherence;
 mod django;
 mod health;
+mod http;
 mod import_rule;
 mod interop;
 mod journal;
