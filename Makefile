@@ -40,8 +40,7 @@ faults: ## Check the running service under every fault (a quarter of an hour; FA
 
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
-	buf lint
-	buf breaking --against '.git#branch=main,subdir=proto'
+	scripts/proto
 
 .PHONY: deps
 deps: ## Look for what the tests need; as root on Debian, install what is missing

@@ -25,7 +25,7 @@ use crate::{
     store::{self, Database, Finding, Severity},
     threads::Threads,
     transport::{
-        self, Caches, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
+        self, Caches, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
@@ -325,7 +325,8 @@ async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
 
 fn health_policy(config: &Config) -> health::Policy {
     let redis = if config.health.redis_required { RedisLoss::Fatal } else { RedisLoss::Tolerated };
-    health::Policy { database_grace: config.health.database_grace, redis }
+    let others = if config.ext_authz.enabled { &[transport::EXT_AUTHZ][..] } else { &[] };
+    health::Policy { database_grace: config.health.database_grace, redis, others }
 }
 
 fn facts(exposure: Exposure, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
@@ -354,9 +355,13 @@ fn services<V>(
 ) -> Services<Store, DatabaseClock, V> {
     let clock = || clock.clone();
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
+    let authenticator = || {
+        Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens))
+            .reusable_for(config.tokens.client_cache_ttl)
+    };
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens)),
+            authenticator(),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config)),
         ),
@@ -364,6 +369,7 @@ fn services<V>(
         owners: Owners::new(users),
         caches: Caches::new(Arc::clone(store)),
         replica,
+        ext_authz: config.ext_authz.enabled.then(|| ExtAuthz::new(authenticator(), &config.ext_authz)),
         probes,
     }
 }

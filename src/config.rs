@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 mod coerce;
 mod defaults;
 mod describe;
+mod ext_authz;
 mod fault;
 mod layers;
 mod schema;
@@ -22,6 +23,7 @@ mod tiers;
 mod validate;
 
 pub use describe::{default_toml, print_json, print_toml, readme_table};
+pub use ext_authz::ExtAuthz;
 pub use fault::{Fault, Faults, Origin};
 pub use layers::{Flag, Loaded, Purpose, Sources, load};
 pub use schema::{DigestForm, SchemaNames, TokenHash, UserIdType};
@@ -51,6 +53,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// The owners of tokens.
     pub users: Users,
+    /// The door for Envoy: `envoy.service.auth.v3.Authorization`, on the gRPC listener.
+    pub ext_authz: ExtAuthz,
     /// What `grpc.health.v1` reports.
     pub health: Health,
     /// When rows of tokens that have long expired are deleted.
@@ -358,6 +362,12 @@ pub struct Tokens {
     /// Rewrite a row of knox 4.2, once its token was presented, as knox 5 would have written it. Only when
     /// every Django is on knox 5.
     pub upgrade_digests: bool,
+    /// How long a client may go on with an answer that a token is active (`cacheable_for`), never beyond its expiry; at
+    /// most `5m`. A client that does accepts a revoked token for so much longer, unless it follows `WatchRevocations`.
+    /// `0s`: it is told not to.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub client_cache_ttl: Duration,
     /// How long a `request_id` makes a retry return the first token.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]

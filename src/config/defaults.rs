@@ -127,6 +127,7 @@ impl Default for Tokens {
             hash: TokenHash::Sha512,
             accept_digests: None,
             upgrade_digests: false,
+            client_cache_ttl: Duration::ZERO,
             request_id_retention: Duration::from_hours(1),
         }
     }

@@ -6,6 +6,6 @@ mod request;
 mod response;
 
 pub(super) use request::{
-    batch, except, issue, page, presented, revocation_cause, target, token_id, user_change, user_id,
+    batch, except, issue, page, presented, revocation_cause, scopes, target, token_id, user_change, user_id,
 };
 pub(super) use response::{authenticated, duration, listed, propagation, timestamp, token, user};

@@ -7,6 +7,7 @@ mod callers;
 mod cli;
 mod coherence;
 mod django;
+mod doors;
 mod health;
 mod import_rule;
 mod interop;
