@@ -1,5 +1,7 @@
 //! The gRPC server: the services, behind the edge, on the listener's connections.
 
+use std::sync::Arc;
+
 use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -18,15 +20,15 @@ use crate::{
 };
 
 mod accept;
-mod activity;
+pub(crate) mod activity;
 mod cache_service;
 mod caller;
-mod connection;
+pub(crate) mod connection;
 mod convert;
 mod edge;
 mod ext_authz;
 pub mod health;
-mod listener;
+pub(crate) mod listener;
 mod status;
 mod status_service;
 pub mod tls;
@@ -61,7 +63,7 @@ pub struct Services<S, C, V> {
     /// `tokenward.v1.CacheService`.
     pub caches: Caches<S>,
     /// `tokenward.v1.StatusService`.
-    pub replica: Replica<C, V>,
+    pub replica: Arc<Replica<C, V>>,
     /// `envoy.service.auth.v3.Authorization`, where Envoy is served.
     pub ext_authz: Option<ExtAuthz<S, C>>,
     /// `grpc.health.v1.Health`.
@@ -110,7 +112,7 @@ where
         .add_service(TokenAdminServiceServer::new(services.admin).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(services.owners).max_decoding_message_size(limit))
         .add_service(CacheServiceServer::new(services.caches).max_decoding_message_size(limit))
-        .add_service(StatusServiceServer::new(services.replica).max_decoding_message_size(limit))
+        .add_service(StatusServiceServer::from_arc(services.replica).max_decoding_message_size(limit))
         .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES));
     if let Some(door) = services.ext_authz {
         routes = routes.add_service(AuthorizationServer::new(door).max_decoding_message_size(limit));

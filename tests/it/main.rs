@@ -9,6 +9,7 @@ mod coherence;
 mod django;
 mod doors;
 mod health;
+mod http;
 mod import_rule;
 mod interop;
 mod journal;
