@@ -156,7 +156,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
     let sources =
         Sources { readiness: probes.readiness(), registry: second::registry(&store), replica: Arc::clone(&replica) };
-    let second = second.map(|second| second.start(http::router(sources), &mut background));
+    let doors = second::doors(&config, &gate, &store, &clock);
+    let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
     let services = services(&config, &store, replica, probes, &clock);
 
     door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
@@ -367,13 +368,9 @@ fn services<V>(
 ) -> Services<Store, DatabaseClock, V> {
     let clock = || clock.clone();
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
-    let authenticator = || {
-        Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens))
-            .reusable_for(config.tokens.client_cache_ttl)
-    };
     Services {
         tokens: Tokens::new(
-            authenticator(),
+            authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config)),
         ),
@@ -381,9 +378,17 @@ fn services<V>(
         owners: Owners::new(users),
         caches: Caches::new(Arc::clone(store)),
         replica,
-        ext_authz: config.ext_authz.enabled.then(|| ExtAuthz::new(authenticator(), &config.ext_authz)),
+        ext_authz: config
+            .ext_authz
+            .enabled
+            .then(|| ExtAuthz::new(authenticator(config, store, clock()), &config.ext_authz)),
         probes,
     }
+}
+
+fn authenticator(config: &Config, store: &Arc<Store>, clock: DatabaseClock) -> Authenticator<Store, DatabaseClock> {
+    Authenticator::new(Arc::clone(store), clock, hashing(config), sliding(&config.tokens))
+        .reusable_for(config.tokens.client_cache_ttl)
 }
 
 fn issue_policy(config: &Config) -> IssuePolicy {

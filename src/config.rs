@@ -15,6 +15,7 @@ mod defaults;
 mod describe;
 mod ext_authz;
 mod fault;
+mod introspection;
 mod layers;
 mod schema;
 mod secret;
@@ -25,6 +26,7 @@ mod validate;
 pub use describe::{default_toml, print_json, print_toml, readme_table};
 pub use ext_authz::ExtAuthz;
 pub use fault::{Fault, Faults, Origin};
+pub use introspection::Introspection;
 pub use layers::{Flag, Loaded, Purpose, Sources, load};
 pub use schema::{DigestForm, SchemaNames, TokenHash, UserIdType};
 pub use secret::SecretText;
@@ -57,6 +59,8 @@ pub struct Config {
     pub users: Users,
     /// The door for Envoy: `envoy.service.auth.v3.Authorization`, on the gRPC listener.
     pub ext_authz: ExtAuthz,
+    /// The door for OAuth: `POST /introspect` (RFC 7662) and `POST /revoke` (RFC 7009), on the second listener.
+    pub introspection: Introspection,
     /// What `grpc.health.v1` reports.
     pub health: Health,
     /// When rows of tokens that have long expired are deleted.

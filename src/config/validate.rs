@@ -13,6 +13,7 @@ use crate::domain::TokenPrefix;
 mod adopted;
 mod cache;
 mod ext_authz;
+mod introspection;
 mod sliding;
 
 const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
@@ -51,6 +52,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.server(&config.server);
     if purpose == Purpose::Serve {
         judge.exposure(&config.server, &config.callers);
+        judge.introspection_exposure(config);
     }
     judge.http(&config.http);
     judge.database(&config.database);
@@ -67,6 +69,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.sliding(&config.tokens);
     judge.digests(&config.tokens);
     judge.ext_authz(&config.ext_authz);
+    judge.introspection(&config.introspection, &config.http);
     judge.health(&config.health);
     judge.prune(&config.prune, &config.tokens);
     judge.knox_redis(&config.knox_redis);

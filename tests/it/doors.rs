@@ -1,4 +1,4 @@
-//! The other doors on the same core: Envoy's `ext_authz`.
+//! The other doors on the same core: Envoy's `ext_authz`, OAuth's introspection.
 
 use std::fs;
 
@@ -14,6 +14,7 @@ mod envoy;
 mod examples;
 mod ext_authz;
 mod http;
+mod introspection;
 
 /// A key of the caller that may do everything.
 const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
