@@ -38,6 +38,12 @@ model: ## Check the coherence protocol's model at full bounds (minutes)
 faults: ## Check the running service under every fault (a quarter of an hour; FAULTS=NAME for some)
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::matrix::the_protocol_holds_under_every_fault
 
+.PHONY: upgrade
+upgrade: ## Run the version before the newest change of the schema and this one side by side (minutes)
+	scripts/old-version target/upgrade
+	TOKENWARD_OLD_BINARY=$(CURDIR)/target/upgrade/tokenward cargo test $(LOCKED) --test it -- --ignored --nocapture --exact \
+		topology::upgrade::an_old_and_a_new_version_serve_side_by_side_through_a_change_of_the_schema
+
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
 	scripts/proto

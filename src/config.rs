@@ -166,6 +166,13 @@ pub struct Database {
     pub url: SecretText,
     /// A file that holds the URL, instead of `url`.
     pub url_file: Option<PathBuf>,
+    /// A PEM file with the authorities that sign the server's certificate, beside the public ones; it is read for each
+    /// connection. With it, connections are encrypted and the certificate must name the URL's host.
+    pub tls_ca: Option<PathBuf>,
+    /// A PEM file with the certificate chain to show to the server; likewise.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with that certificate's private key; likewise.
+    pub tls_key: Option<PathBuf>,
     /// Table layout: `native` (our own tables) or `knox` (django-rest-knox's).
     pub schema: SchemaPreset,
     /// Connections in the pool.
@@ -207,6 +214,13 @@ pub struct Redis {
     pub password: SecretText,
     /// A file that holds the password, instead of `password`.
     pub password_file: Option<PathBuf>,
+    /// A PEM file with the authorities that sign the certificates of Redis and of its Sentinels, instead of the
+    /// system's; it is read again when it changes. Needs a URL with TLS (`rediss...`).
+    pub tls_ca: Option<PathBuf>,
+    /// A PEM file with the certificate chain to show to Redis; likewise. Needs `tls_ca`.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with that certificate's private key; likewise.
+    pub tls_key: Option<PathBuf>,
     /// Head of every key, so that deployments can share a server.
     pub key_prefix: String,
     /// Longest time for one command.

@@ -12,6 +12,7 @@ pub mod threads;
 
 pub mod callers;
 pub mod reload;
+pub mod tls;
 
 pub mod cache;
 pub mod journal;

@@ -14,6 +14,7 @@ mod adopted;
 mod cache;
 mod ext_authz;
 mod introspection;
+mod peers;
 mod sliding;
 
 const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
@@ -59,6 +60,8 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.schema(&config.schema);
     judge.adopted(&config.schema, &config.database);
     judge.redis(&config.redis);
+    judge.tls_to_redis(&config.redis);
+    judge.tls_to_database(&config.database);
     judge.cache(config);
     if purpose == Purpose::Serve {
         judge.mac_keys(config);

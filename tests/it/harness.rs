@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod envoy;
 pub(crate) mod eventually;
 pub(crate) mod http;
+pub(crate) mod loopback;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 mod process;

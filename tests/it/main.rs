@@ -21,4 +21,5 @@ mod replicas;
 mod rpc;
 mod shutdown;
 mod sliding;
+mod topology;
 mod upkeep;

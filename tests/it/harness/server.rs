@@ -51,7 +51,16 @@ impl Server {
 
     /// Starts the service at an address of its own, with its clients speaking TLS or not.
     pub(crate) async fn start_on(dir: TempDir, settings: &Settings, at: &str, tls: Option<ClientTlsConfig>) -> Self {
-        let mut command = tokenward(dir.path(), settings);
+        Self::launch(tokenward(dir.path(), settings), dir, at, tls).await
+    }
+
+    /// Starts another build of the service.
+    pub(crate) async fn start_program(binary: &Path, settings: &Settings) -> Self {
+        let dir = template::directory();
+        Self::launch(program(binary, dir.path(), settings), dir, "127.0.0.1:0", None).await
+    }
+
+    async fn launch(mut command: Command, dir: TempDir, at: &str, tls: Option<ClientTlsConfig>) -> Self {
         command.args(["serve", "--listen", at]);
         let mut process = Process::spawn(command, dir.path(), "tokenward");
         let listening = async || listening_on(&process).or_else(|| process.exited().map(|_| String::new()));
@@ -144,7 +153,12 @@ impl Drop for Server {
 
 /// The program, with these settings and none of the developer's own.
 pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenward"));
+    program(Path::new(env!("CARGO_BIN_EXE_tokenward")), dir, settings)
+}
+
+/// Another build of the program, likewise.
+pub(crate) fn program(binary: &Path, dir: &Path, settings: &Settings) -> Command {
+    let mut command = Command::new(binary);
     command.current_dir(dir).env_clear().envs(settings.iter().cloned());
     command
 }
