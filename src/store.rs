@@ -34,11 +34,13 @@ use self::{
 use crate::{
     config::{Config, TokenHash},
     domain::{
-        Digests, Ending, Error, Extended, Extension, Inserted, Look, NewToken, Reading, Revocation, Target, Timestamp,
-        TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Administration, Digests, Ending, Error, Extended, Extension, Inserted, Look, NewToken, Reading, Revocation,
+        Rotated, Rotation, Target, Timestamp, TokenChange, TokenId, TokenQuery, TokenRecord, TokenStore, Used, User,
+        UserChange, UserId, UserQuery,
     },
 };
 
+mod change;
 mod check;
 mod chore;
 mod connect;
@@ -56,12 +58,14 @@ mod pool;
 mod prune;
 mod read;
 mod revoke;
+mod rotate;
 mod rows;
 mod schema;
 mod statements;
 mod time;
 mod triggers;
 mod upgrade;
+mod used;
 mod user_key;
 mod users;
 
@@ -282,6 +286,24 @@ impl TokenStore for Database {
 
     async fn delete_user(&self, user: UserId, ending: Ending) -> Result<Revocation, Error> {
         self.write(async move |inner| users::delete(&inner, &user, ending).await).await
+    }
+}
+
+impl Administration for Database {
+    async fn update(&self, change: TokenChange) -> Result<(TokenRecord, Revocation), Error> {
+        self.write(async move |inner| change::update(&inner, &change).await).await
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
+        self.write(async move |inner| rotate::rotate(&inner, &rotation).await).await
+    }
+
+    async fn users(&self, query: UserQuery) -> Result<Vec<User>, Error> {
+        Ok(read::users(&self.0, &query).await?)
+    }
+
+    async fn note_used(&self, used: Vec<Used>) -> Result<u64, Error> {
+        self.write(async move |inner| used::note(&inner, used).await).await
     }
 }
 

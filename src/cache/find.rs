@@ -157,7 +157,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         false
     }
 
-    async fn confirm(&self, fact: &Fact) -> Confirmed {
+    pub(super) async fn confirm(&self, fact: &Fact) -> Confirmed {
         match &self.proof {
             _ if !self.epoch.is_of(fact.position) => Confirmed::Unproven,
             Some(proof) => proof.journal.confirm(fact.position, fact.record.digest, &fact.record.user.id).await,

@@ -227,6 +227,7 @@ fn share(error: &Arc<Error>) -> Error {
         Error::Invalid(violations) => Error::Invalid(violations.clone()),
         Error::NotFound(subject) => Error::NotFound(*subject),
         Error::UserDisabled => Error::UserDisabled,
+        Error::TokenEnded => Error::TokenEnded,
         Error::LimitReached { limit } => Error::LimitReached { limit: *limit },
         Error::RequestIdReused => Error::RequestIdReused,
         Error::Unsupported(what) => Error::Unsupported(what),

@@ -29,6 +29,7 @@ impl Default for Server {
             delivery_timeout: Duration::from_secs(10),
             drain_delay: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(15),
+            max_watchers: 1_000,
             reflection: false,
         }
     }
@@ -140,6 +141,7 @@ impl Default for Tokens {
             accept_digests: None,
             upgrade_digests: false,
             client_cache_ttl: Duration::ZERO,
+            track_last_used: true,
             request_id_retention: Duration::from_hours(1),
         }
     }

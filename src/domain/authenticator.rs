@@ -129,6 +129,7 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
                 let now = self.clock.now();
                 let verdict = record.admit(now, &presented.required_scopes);
                 if verdict.is_ok() {
+                    self.store.used(&record, now);
                     self.slide(digests, &record, now).await;
                     reusable_for = self.reusable(&presented, &record, now);
                 }

@@ -50,6 +50,9 @@ pub trait TokenStore: Send + Sync + 'static {
         std::future::ready(true)
     }
 
+    /// Takes note that a token was accepted. Takes no I/O and waits for nothing.
+    fn used(&self, _record: &TokenRecord, _now: Timestamp) {}
+
     /// Stores a new token, or returns the one that the same `request_id` stored before.
     ///
     /// # Errors
@@ -144,6 +147,15 @@ pub trait Epochs: Send + Sync + 'static {
     /// # Cancel safety
     /// Once polled, it runs to its end whether or not the future is dropped.
     fn new_epoch(&self) -> impl Future<Output = Result<NewEpoch, Error>> + Send;
+
+    /// Outdates every fact about one user's tokens that was read before the call.
+    ///
+    /// # Errors
+    /// As [`Self::new_epoch`]. A user that is not there is none.
+    ///
+    /// # Cancel safety
+    /// As [`Self::new_epoch`].
+    fn outdate(&self, user: UserId) -> impl Future<Output = Result<Revocation, Error>> + Send;
 }
 
 /// An epoch that has begun, and how far the news has spread.
@@ -234,6 +246,8 @@ pub struct NewToken {
     pub expiry: Option<Timestamp>,
     /// What the issuer writes on it.
     pub label: Label,
+    /// The caller that asked for it, where callers are known.
+    pub issuer: Option<String>,
     /// Makes a retry return the first result.
     pub request: Option<IdempotentRequest>,
 }

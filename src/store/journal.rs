@@ -16,10 +16,11 @@ use super::{
     pool::{Pool, Transaction},
     rows, time, triggers, user_key,
     user_key::UserKey,
+    users,
 };
 use crate::domain::{
-    Digest, Ended, Epochs, Error, Journal, NewEpoch, Poll, Position, Propagation, Record, Role, Secret, Token, TokenId,
-    TokenPrefix, Triggers, UserId,
+    Digest, Ended, Epochs, Error, Journal, NewEpoch, Poll, Position, Propagation, Record, Revocation, Role, Secret,
+    Token, TokenId, TokenPrefix, Triggers, UserId,
 };
 
 mod durability;
@@ -61,6 +62,10 @@ impl Epochs for Database {
     async fn new_epoch(&self) -> Result<NewEpoch, Error> {
         // A database has no cache to tell.
         Ok(NewEpoch { position: Self::new_epoch(self).await?, propagation: Propagation::Complete })
+    }
+
+    async fn outdate(&self, user: UserId) -> Result<Revocation, Error> {
+        self.write(async move |inner| users::outdate(&inner, &user).await).await
     }
 }
 

@@ -30,6 +30,10 @@ pub(super) struct Statements {
     pub(super) user_held_shared: String,
     /// (user): a user, held.
     pub(super) user_held: String,
+    /// (user, limit): users after this one.
+    pub(super) users_after: String,
+    /// (limit): users.
+    pub(super) users: String,
     /// (id, active, attributes), `native` only.
     pub(super) user_insert: String,
     /// (active[, attributes in `native`], id); `None` where there is nothing to write.
@@ -40,15 +44,21 @@ pub(super) struct Statements {
     pub(super) live_count: String,
     /// (digest, key, user, created, expiry, what `Extra` binds).
     pub(super) token_insert: String,
-    /// (new expiry, digest, expiry).
+    /// (new expiry, digest, expiry, digest).
     pub(super) token_extend: String,
     /// (new expiry, digest).
+    pub(super) token_expire: String,
+    /// (new expiry, digest).
     pub(super) detail_extend: String,
+    /// (digest): who gave a token its end.
+    pub(super) expiry_set_by: String,
+    /// (digest, user in text form, created, expiry, `display_name`, scopes, metadata, hint, who gave it its end).
+    pub(super) detail_change: String,
     /// (new digest, key, digest).
     pub(super) token_upgrade: String,
     /// (new digest, digest).
     pub(super) detail_upgrade: String,
-    /// (digest, user in text form, created, expiry, `display_name`, scopes, metadata, hint).
+    /// (digest, user in text form, created, expiry, `display_name`, scopes, metadata, hint, issuer).
     pub(super) detail_insert: String,
     /// (digest): an ended token's columns, held.
     pub(super) token_held: String,
@@ -127,18 +137,27 @@ impl Statements {
             user: sql(&user_by_id),
             user_held_shared: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Shared))),
             user_held: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Exclusive))),
+            users_after: sql(&format!(
+                "SELECT {user} FROM {} u WHERE u.{} > ? ORDER BY u.{} LIMIT ?",
+                u.table, u.id, u.id
+            )),
+            users: sql(&format!("SELECT {user} FROM {} u ORDER BY u.{} LIMIT ?", u.table, u.id)),
             user_insert: sql(&names.user_insert()),
             user_update: names.user_update().map(|text| sql(&text)),
             user_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", u.table, u.id)),
             live_count: sql(&format!("SELECT {} {by_user} AND {}", dialect.integer("COUNT(*)"), names.live())),
             token_insert: sql(&format!("INSERT INTO {}", names.token_rows(1))),
             token_extend: sql(&format!(
-                "UPDATE {} SET {} = ? WHERE {} = ? AND {} = ?",
+                "UPDATE {} SET {} = ? WHERE {} = ? AND {} = ? AND NOT EXISTS \
+                 (SELECT 1 FROM {DETAIL_TABLE} d WHERE d.digest = ? AND d.expiry_set_by IS NOT NULL)",
                 t.table,
                 t.expiry,
                 t.digest,
                 dialect.comparable_time(&t.expiry)
             )),
+            token_expire: sql(&format!("UPDATE {} SET {} = ? WHERE {} = ?", t.table, t.expiry, t.digest)),
+            expiry_set_by: sql(&format!("SELECT expiry_set_by FROM {DETAIL_TABLE} WHERE digest = ?")),
+            detail_change: sql(&detail_change(dialect)),
             detail_extend: sql(&format!("UPDATE {DETAIL_TABLE} SET expiry = ? WHERE digest = ?")),
             token_upgrade: sql(&format!(
                 "UPDATE {} SET {} = ?, {} = ? WHERE {} = ?",
@@ -146,7 +165,7 @@ impl Statements {
             )),
             detail_upgrade: sql(&format!("UPDATE {DETAIL_TABLE} SET digest = ? WHERE digest = ?")),
             detail_insert: sql(&format!(
-                "INSERT INTO {DETAIL_TABLE} ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO {DETAIL_TABLE} ({}, issuer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 DETAIL_COLUMNS[..8].join(", ")
             )),
             token_held: sql(&format!(
@@ -200,6 +219,18 @@ impl Statements {
         dialect.sql(&format!("INSERT INTO {DETAIL_TABLE} ({}) VALUES {values} {overwrite}", DETAIL_COLUMNS.join(", ")))
     }
 
+    /// Notes the last uses of `rows` tokens: (digest, time) of each, the digests again, the time before which what
+    /// is noted is replaced.
+    pub(super) fn note_used(&self, rows: usize) -> String {
+        let dialect = self.names.dialect;
+        let time = dialect.time("?");
+        let (cases, digests) = (format!(" WHEN ? THEN {time}").repeat(rows), vec!["?"; rows].join(", "));
+        dialect.sql(&format!(
+            "UPDATE {DETAIL_TABLE} SET last_used_at = CASE digest{cases} END \
+             WHERE digest IN ({digests}) AND (last_used_at IS NULL OR last_used_at < ?)"
+        ))
+    }
+
     /// Live and expired tokens of a user: (user[, expiry bounds][, created, created, digest], limit).
     pub(super) fn list_tokens(&self, condition: &str, after: Option<Cursor>) -> String {
         let Names { dialect, token: t, .. } = &self.names;
@@ -233,6 +264,14 @@ impl Statements {
     pub(super) fn is_expired(&self) -> String {
         format!(" AND {} < ?", self.names.expiry())
     }
+}
+
+/// An `INSERT` of a detail row, or an overwrite of what an administrator may change.
+fn detail_change(dialect: Dialect) -> String {
+    let columns = DETAIL_COLUMNS[..8].join(", ");
+    let changed = ["expiry", "display_name", "scopes", "metadata", "expiry_set_by"];
+    let overwrite = dialect.or_overwrite("digest", &changed);
+    format!("INSERT INTO {DETAIL_TABLE} ({columns}, expiry_set_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) {overwrite}")
 }
 
 // === impl Names ===

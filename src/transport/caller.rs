@@ -56,6 +56,12 @@ impl Gate {
     }
 }
 
+/// Who issues a token by this call, where callers are known.
+pub(super) fn issuer<T>(request: &tonic::Request<T>) -> Option<String> {
+    let caller = request.extensions().get::<Caller>()?;
+    (!caller.name.is_empty()).then(|| caller.name.to_string())
+}
+
 /// Whether the call asks for health.
 pub(super) fn is_probe(path: &str) -> bool {
     path.starts_with(HEALTH)

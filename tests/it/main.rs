@@ -23,3 +23,4 @@ mod shutdown;
 mod sliding;
 mod topology;
 mod upkeep;
+mod watch;

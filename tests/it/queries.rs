@@ -51,8 +51,9 @@ async fn start(on: On) -> Stack {
 }
 
 fn for_requests(mut statements: Vec<String>) -> Vec<String> {
-    // Health and the journal are looked at whether or not anybody asks.
-    statements.retain(|statement| statement != "SELECT 1" && !statement.contains("tokenward_journal"));
+    // Health and the journal are looked at whether or not anybody asks, and last uses are written behind.
+    let own = ["tokenward_journal", "SET last_used_at"];
+    statements.retain(|statement| statement != "SELECT 1" && !own.iter().any(|part| statement.contains(part)));
     statements
 }
 

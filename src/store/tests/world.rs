@@ -105,6 +105,7 @@ pub(super) fn token(owner: &str) -> NewToken {
             metadata: BTreeMap::from([("ip".to_owned(), "::1".to_owned())]),
             hint: "0123".to_owned(),
         },
+        issuer: Some("gateway".to_owned()),
         request: None,
     }
 }
