@@ -46,7 +46,12 @@ export class Client {
   constructor(address, { key, ca } = {}) {
     if (key) this.#metadata.set("authorization", `Bearer ${key}`);
     const credentials = ca ? grpc.credentials.createSsl(ca) : grpc.credentials.createInsecure();
-    const options = { "grpc.service_config": JSON.stringify(SERVICE_CONFIG) };
+    const options = {
+      "grpc.service_config": JSON.stringify(SERVICE_CONFIG),
+      // A connection that is dead without a word is noticed.
+      "grpc.keepalive_time_ms": 10_000,
+      "grpc.keepalive_timeout_ms": 3_000,
+    };
     this.#tokens = new TokenService(address, credentials, options);
     this.cache = new Cache(new TokenAdminService(address, credentials, options), this.#metadata);
   }

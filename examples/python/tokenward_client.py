@@ -41,7 +41,12 @@ MAX_ENTRIES = 10_000
 
 def channel(address: str, ca: bytes | None = None) -> grpc.Channel:
     """`dns:///tokenward:50051` with the authority's certificates (PEM), or `127.0.0.1:50051` in clear."""
-    options = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
+    options = [
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+        # A connection that is dead without a word is noticed.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 3_000),
+    ]
     if ca is None:
         return grpc.insecure_channel(address, options)
     return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca), options)

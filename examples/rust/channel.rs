@@ -10,11 +10,15 @@ const SERVICE: &str = "tokenward.v1.TokenService";
 /// Pause before a replica that was lost is looked at again.
 const PAUSE: Duration = Duration::from_millis(250);
 
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
 /// A channel over the replicas that serve, the less busy of two at each call.
 pub(crate) fn balanced(replicas: Vec<Endpoint>) -> Channel {
     let (channel, changes) = Channel::balance_channel(replicas.len().max(1));
     for replica in replicas {
-        tokio::spawn(follow(replica.connect_timeout(Duration::from_secs(1)), changes.clone()));
+        // A connection that is dead without a word is noticed, too.
+        let replica = replica.connect_timeout(Duration::from_secs(1)).http2_keep_alive_interval(KEEP_ALIVE);
+        tokio::spawn(follow(replica.keep_alive_timeout(Duration::from_secs(3)), changes.clone()));
     }
     channel
 }
