@@ -153,6 +153,7 @@ impl From<Error> for Refusal {
             Error::Invalid(_)
             | Error::NotFound(_)
             | Error::UserDisabled
+            | Error::TokenEnded
             | Error::LimitReached { .. }
             | Error::RequestIdReused
             | Error::Unsupported(_) => Self::Unreadable(StatusCode::BAD_REQUEST),

@@ -31,10 +31,10 @@ pub(super) fn admit(gate: &Gate, headers: &HeaderMap, path: &str) -> Result<Call
 fn known(directory: &Directory, headers: &HeaderMap, path: &str) -> Result<Caller, Refusal> {
     let shown = shown(headers).ok_or(Refusal::Unauthenticated)?;
     // A client encodes its key as a form does, as the RFC wants, or does not, as many do.
-    let decoded = decoded(&shown.key);
+    let decoded = decoded(shown.key.as_str());
     let admit = |key: &str| directory.admit(Some(Credential::Key(key)), path);
-    let caller = match admit(&shown.key) {
-        Err(Refused::Unauthenticated) => admit(&decoded),
+    let caller = match admit(shown.key.as_str()) {
+        Err(Refused::Unauthenticated) => admit(decoded.as_str()),
         known => known,
     };
     let is_its = |caller: &Caller| {
@@ -105,9 +105,14 @@ mod tests {
         let basic = |text: &str| format!("basic {}", BASE64_STANDARD.encode(text));
         assert_eq!(pair(&[&basic("gw:a:b")]), Some((Some("gw".to_owned()), "a:b".to_owned())));
         assert_eq!(pair(&["Bearer abc"]), Some((None, "abc".to_owned())));
-        for values in
-            [&[][..], &["Basic"], &["Basic abc"], &[&basic("no colon")], &["Token abc"], &["Bearer a", "Bearer a"]]
-        {
+        for values in [
+            &[][..],
+            &["Basic"],
+            &["Basic abc"],
+            &[basic("no colon").as_str()],
+            &["Token abc"],
+            &["Bearer a", "Bearer a"],
+        ] {
             assert_eq!(pair(values), None, "{values:?}");
         }
     }

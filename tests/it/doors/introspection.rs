@@ -167,7 +167,7 @@ async fn what_is_no_form_with_one_token_is_refused() {
             (413, FORM.1, &*long),
         ] {
             let answer = send(address, "POST", path, &[("content-type", kind), authorization], body).await;
-            assert_eq!(answer.status, status, "{path} {kind} {:.40}: {answer:?}", body);
+            assert_eq!(answer.status, status, "{path} {kind} {body:.40}: {answer:?}");
             let error: Value = serde_json::from_str(&answer.body).expect("the body is JSON");
             assert_eq!(error["error"], "invalid_request");
         }
