@@ -65,8 +65,7 @@ upgrade: ## Run the version before the newest change of the schema and this one 
 
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
-	buf lint
-	buf breaking --against '.git#branch=main,subdir=proto'
+	scripts/proto
 
 .PHONY: deps
 deps: ## Look for what the tests need; as root on Debian, install what is missing

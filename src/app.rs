@@ -26,8 +26,8 @@ use crate::{
     store::{self, Database, Finding, Severity},
     threads::Threads,
     transport::{
-        self, Caches, Closing, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
-        Watchers,
+        self, Caches, Closing, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens,
+        Vitals, Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
@@ -161,7 +161,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
     let sources =
         Sources { readiness: probes.readiness(), registry: second::registry(&store), replica: Arc::clone(&replica) };
-    let second = second.map(|second| second.start(http::router(sources), &mut background));
+    let doors = second::doors(&config, &gate, &store, &clock);
+    let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
     let services = services(&config, &store, replica, probes, watchers, &clock);
 
     door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
@@ -350,7 +351,8 @@ async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
 
 fn health_policy(config: &Config) -> health::Policy {
     let redis = if config.health.redis_required { RedisLoss::Fatal } else { RedisLoss::Tolerated };
-    health::Policy { database_grace: config.health.database_grace, redis }
+    let others = if config.ext_authz.enabled { &[transport::EXT_AUTHZ][..] } else { &[] };
+    health::Policy { database_grace: config.health.database_grace, redis, others }
 }
 
 fn facts(exposure: Exposure, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
@@ -383,7 +385,7 @@ fn services<V>(
     let administrator = Arc::new(Administrator::new(Arc::clone(store), clock(), issue_policy(config)));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens)),
+            authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config)),
         ),
@@ -391,8 +393,17 @@ fn services<V>(
         owners: Owners::new(users, administrator),
         caches: Caches::new(Arc::clone(store), hashing(config), clock().now()),
         replica,
+        ext_authz: config
+            .ext_authz
+            .enabled
+            .then(|| ExtAuthz::new(authenticator(config, store, clock()), &config.ext_authz)),
         probes,
     }
+}
+
+fn authenticator(config: &Config, store: &Arc<Store>, clock: DatabaseClock) -> Authenticator<Store, DatabaseClock> {
+    Authenticator::new(Arc::clone(store), clock, hashing(config), sliding(&config.tokens))
+        .reusable_for(config.tokens.client_cache_ttl)
 }
 
 fn issue_policy(config: &Config) -> IssuePolicy {

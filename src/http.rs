@@ -1,7 +1,7 @@
 //! The second listener: HTTP/1.1 for probes, Prometheus and whoever looks with a browser.
 //!
 //! What is here needs no credential: it tells no secret, no token, no `token_id` and no user. A route that does must
-//! ask the [`Gate`](crate::transport::Gate) itself.
+//! ask the [`Gate`](crate::transport::Gate) itself, as those of [`oauth`] do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod listener;
+pub mod oauth;
 mod probes;
 mod scrape;
 mod status;
@@ -46,8 +47,8 @@ pub struct Sources<C, V> {
     pub replica: Arc<Replica<C, V>>,
 }
 
-/// Every route of the second listener, with the limits that hold for all of them.
-pub fn router<C, V>(sources: Sources<C, V>) -> Router
+/// Every route of the second listener, `doors` among them, with the limits that hold for all of them.
+pub fn router<C, V>(sources: Sources<C, V>, doors: Router) -> Router
 where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
@@ -56,6 +57,7 @@ where
         .merge(probes::routes(sources.readiness))
         .merge(scrape::routes(sources.registry))
         .merge(status::routes(sources.replica))
+        .merge(doors)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(limited))
 }

@@ -140,6 +140,7 @@ impl Default for Tokens {
             hash: TokenHash::Sha512,
             accept_digests: None,
             upgrade_digests: false,
+            client_cache_ttl: Duration::ZERO,
             track_last_used: true,
             request_id_retention: Duration::from_hours(1),
         }

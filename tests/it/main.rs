@@ -8,6 +8,7 @@ mod callers;
 mod cli;
 mod coherence;
 mod django;
+mod doors;
 mod health;
 mod http;
 mod import_rule;
