@@ -6,6 +6,7 @@ mod bad_input;
 mod callers;
 mod cli;
 mod coherence;
+mod deploy;
 mod django;
 mod health;
 mod import_rule;
