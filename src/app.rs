@@ -20,6 +20,7 @@ use crate::{
         Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires, Revoker, Sliding,
         TokenPrefix, Users,
     },
+    http::{self, Sources},
     journal::{self, DatabaseClock, Terms},
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
@@ -32,9 +33,11 @@ use crate::{
 };
 
 mod door;
+mod second;
 mod upkeep;
 mod vitals;
 
+use second::Second;
 pub use upkeep::{import, prune};
 
 /// Longest wait for the database's time before the first request is taken.
@@ -82,8 +85,10 @@ pub enum Error {
     #[error("the import was broken off; what was imported stays, run it again")]
     Import(#[source] crate::domain::Error),
     /// The address cannot be listened on.
-    #[error("server.listen: cannot listen on {address}")]
+    #[error("{setting}: cannot listen on {address}")]
     Listen {
+        /// The setting that names it.
+        setting: &'static str,
         /// As configured.
         address: String,
         /// What the operating system said.
@@ -131,8 +136,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let tiers = tiers(&config, &database, &threads)?;
     let redis = tiers.shared.clone();
     transport::raise_open_files(config.server.max_connections);
-    let listener = door::bind(&config.server.listen).await?;
+    let listener = door::bind("server.listen", &config.server.listen).await?;
     let address = listener.address()?;
+    let second = second::bind(&config.http).await?;
 
     let shutdown = Shutdown::default();
     let components = watch(&config, &database, redis.as_ref(), &mut background);
@@ -147,10 +153,13 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let store = Arc::new(Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache));
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
-    let replica = Replica::new(facts, components, vitals, clock.clone());
+    let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
+    let sources =
+        Sources { readiness: probes.readiness(), registry: second::registry(&store), replica: Arc::clone(&replica) };
+    let second = second.map(|second| second.start(http::router(sources), &mut background));
     let services = services(&config, &store, replica, probes, &clock);
 
-    door::announce(&address, tls.as_ref(), &config.server.listen)?;
+    door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
     let (socket, stop, changes) =
         (Socket { listener, tls, threads: &threads }, shutdown.stop.clone(), store.changes_ended());
     let serving = transport::serve(socket, &config.server, gate, services, stop, changes);
@@ -164,6 +173,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         () = serving => {}
         () = ending => {}
         Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
+    }
+    if let Some(second) = second {
+        second.close().await;
     }
     background.shutdown().await;
     close(&database, redis.as_ref()).await;
@@ -348,7 +360,7 @@ fn watched(
 fn services<V>(
     config: &Config,
     store: &Arc<Store>,
-    replica: Replica<DatabaseClock, V>,
+    replica: Arc<Replica<DatabaseClock, V>>,
     probes: health::Probes,
     clock: &DatabaseClock,
 ) -> Services<Store, DatabaseClock, V> {

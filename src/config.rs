@@ -33,6 +33,8 @@ pub use secret::SecretText;
 pub struct Config {
     /// The gRPC listener and its limits.
     pub server: Server,
+    /// The second listener: probes, metrics and status over HTTP/1.1.
+    pub http: Http,
     /// Who may call.
     pub callers: Callers,
     /// The database that holds the tokens.
@@ -123,6 +125,17 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Serve gRPC reflection (v1 and v1alpha).
     pub reflection: bool,
+}
+
+/// The second listener: probes, metrics and status over HTTP/1.1.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Http {
+    /// Address and port for `/livez`, `/readyz`, `/metrics` and `/status.json`, or `unix:PATH`; port 0 takes a free
+    /// one. Empty: there is no such listener. They need no credential, and tell no secret, token or user.
+    pub listen: String,
+    /// Connections open at once; one more takes the place of the longest idle one, else it is closed.
+    pub max_connections: u32,
 }
 
 /// Who may call.

@@ -1,5 +1,7 @@
 //! The gRPC server: the services, behind the edge, on the listener's connections.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::Layer as _;
@@ -17,14 +19,14 @@ use crate::{
 };
 
 mod accept;
-mod activity;
+pub(crate) mod activity;
 mod cache_service;
 mod caller;
-mod connection;
+pub(crate) mod connection;
 mod convert;
 mod edge;
 pub mod health;
-mod listener;
+pub(crate) mod listener;
 mod status;
 mod status_service;
 pub mod tls;
@@ -58,7 +60,7 @@ pub struct Services<S, C, V> {
     /// `tokenward.v1.CacheService`.
     pub caches: Caches<S>,
     /// `tokenward.v1.StatusService`.
-    pub replica: Replica<C, V>,
+    pub replica: Arc<Replica<C, V>>,
     /// `grpc.health.v1.Health`.
     pub probes: health::Probes,
 }
@@ -105,7 +107,7 @@ where
         .add_service(TokenAdminServiceServer::new(services.admin).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(services.owners).max_decoding_message_size(limit))
         .add_service(CacheServiceServer::new(services.caches).max_decoding_message_size(limit))
-        .add_service(StatusServiceServer::new(services.replica).max_decoding_message_size(limit))
+        .add_service(StatusServiceServer::from_arc(services.replica).max_decoding_message_size(limit))
         .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES));
     if settings.reflection {
         let described = "build.rs wrote the descriptor set";

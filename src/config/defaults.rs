@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis,
+    Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune, Redis,
     RevokeAck, SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
 };
 
@@ -31,6 +31,12 @@ impl Default for Server {
             drain_timeout: Duration::from_secs(15),
             reflection: false,
         }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: String::new(), max_connections: 256 }
     }
 }
 

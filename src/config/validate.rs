@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Breaker, Callers, Database, Fault, Health, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames, SecretText,
-    Server, Tokens,
+    Breaker, Callers, Database, Fault, Health, Http, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames,
+    SecretText, Server, Tokens,
 };
 use crate::domain::TokenPrefix;
 
@@ -49,6 +49,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     if purpose == Purpose::Serve {
         judge.exposure(&config.server, &config.callers);
     }
+    judge.http(&config.http);
     judge.database(&config.database);
     judge.schema(&config.schema);
     judge.adopted(&config.schema, &config.database);
@@ -73,17 +74,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
 
 impl Judge<'_> {
     fn server(&mut self, server: &Server) {
-        let is_address = match server.listen.strip_prefix(UNIX) {
-            Some(path) => !path.is_empty() && !path.contains('\0'),
-            None => server.listen.parse::<SocketAddr>().is_ok(),
-        };
-        if !is_address {
-            self.refuse(
-                &["server.listen"],
-                "is neither ADDRESS:PORT nor unix:PATH",
-                "give an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/tokenward.sock",
-            );
-        }
+        self.address("server.listen", &server.listen);
         self.more_than_none("server.request_timeout", server.request_timeout);
         self.at_least("server.max_concurrent_requests", server.max_concurrent_requests, 1);
         self.at_least("server.max_connections", server.max_connections, 1);
@@ -97,6 +88,13 @@ impl Judge<'_> {
         self.more_than_none("server.delivery_timeout", server.delivery_timeout);
         self.more_than_none("server.drain_timeout", server.drain_timeout);
         self.tls(server);
+    }
+
+    fn http(&mut self, http: &Http) {
+        if !http.listen.is_empty() {
+            self.address("http.listen", &http.listen);
+        }
+        self.at_least("http.max_connections", http.max_connections, 1);
     }
 
     fn tls(&mut self, server: &Server) {
@@ -247,6 +245,20 @@ impl Judge<'_> {
         }
     }
 
+    fn address(&mut self, key: &str, address: &str) {
+        let is_address = match address.strip_prefix(UNIX) {
+            Some(path) => !path.is_empty() && !path.contains('\0'),
+            None => address.parse::<SocketAddr>().is_ok(),
+        };
+        if !is_address {
+            self.refuse(
+                &[key],
+                "is neither ADDRESS:PORT nor unix:PATH",
+                "give an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/tokenward.sock",
+            );
+        }
+    }
+
     /// Names are quoted where they are used; what could end the quotes is refused.
     fn name(&mut self, key: &str, name: Option<&str>) {
         let is_name =
@@ -369,6 +381,8 @@ mod tests {
             ("server.keepalive_timeout = \"0s\"", "server.keepalive_timeout = \"1s\""),
             ("server.max_connection_age = \"0s\"", "server.max_connection_age = \"1s\""),
             ("server.max_connection_age_grace = \"0s\"", "server.max_connection_age_grace = \"1s\""),
+            ("http.listen = \"localhost\"", "http.listen = \"0.0.0.0:9464\""),
+            ("http.max_connections = 0", "http.listen = \"\""),
             ("server.drain_timeout = \"0s\"", "server.drain_timeout = \"1s\""),
             ("database.max_connections = 0", "database.max_connections = 1"),
             ("database.acquire_timeout = \"0s\"", "database.acquire_timeout = \"1s\""),

@@ -4,7 +4,11 @@
 //! Watch (both tonic-health's) and List read them. Watch streams end when the server
 //! drains, since a stream without end would hold its connection to the drain's deadline.
 
-use std::{collections::HashMap, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt as _, future::OptionFuture};
 use tokio::{
@@ -73,6 +77,13 @@ pub enum RedisLoss {
 pub struct Probes {
     statuses: watch::Receiver<Statuses>,
     check: HealthService,
+    draining: CancellationToken,
+}
+
+/// Whether the replica may be sent requests, and the components behind that.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    statuses: watch::Receiver<Statuses>,
     draining: CancellationToken,
 }
 
@@ -165,6 +176,14 @@ fn status(serves: bool) -> ServingStatus {
 
 // === impl Probes ===
 
+impl Probes {
+    /// What the probes answer from.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        Readiness { statuses: self.statuses.clone(), draining: self.draining.clone() }
+    }
+}
+
 #[tonic::async_trait]
 impl health_server::Health for Probes {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -191,6 +210,30 @@ impl health_server::Health for Probes {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Whether a probe of `name` says SERVING; `""` is the server as a whole. An unknown name is not serving.
+    #[must_use]
+    pub fn is_serving(&self, name: &str) -> bool {
+        self.statuses.borrow().get(name) == Some(&ServingStatus::Serving)
+    }
+
+    /// Every name but `""`, and whether it is serving, in the order of the names.
+    #[must_use]
+    pub fn names(&self) -> BTreeMap<String, bool> {
+        let statuses = self.statuses.borrow();
+        let named = statuses.iter().filter(|(name, _)| !name.is_empty());
+        named.map(|(name, status)| (name.clone(), *status == ServingStatus::Serving)).collect()
+    }
+
+    /// Whether the replica is about to end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
     }
 }
 

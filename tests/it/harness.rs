@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod eventually;
+pub(crate) mod http;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 mod process;

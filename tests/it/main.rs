@@ -9,6 +9,7 @@ mod coherence;
 mod deploy;
 mod django;
 mod health;
+mod http;
 mod import_rule;
 mod interop;
 mod journal;

@@ -20,6 +20,9 @@ use super::{
 /// What the first line on standard output says before the address.
 const LISTENING: &str = "tokenward listening on ";
 
+/// What the line about the second listener says before the address.
+const HTTP: &str = "probes, metrics and status on ";
+
 /// Settings as environment variables: `("TOKENWARD_TOKENS__TTL", "72h")`.
 pub(crate) type Settings = Vec<(String, String)>;
 
@@ -61,6 +64,13 @@ impl Server {
     /// Where it serves: `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where the second listener is: `http://127.0.0.1:PORT`. The settings have to ask for one.
+    pub(crate) fn http(&self) -> String {
+        let out = self.process.stdout();
+        let url = out.lines().find_map(|line| line.strip_prefix(HTTP));
+        url.unwrap_or_else(|| panic!("the second line says where: {out}")).to_owned()
     }
 
     /// Its working directory, with the SQLite file of the embedded default.
