@@ -23,11 +23,15 @@ use crate::{
     transport::{Replica, Vitals, health::Readiness},
 };
 
+mod history;
 mod listener;
+mod page;
 mod probes;
 mod scrape;
 mod status;
+mod verdict;
 
+pub use history::History;
 pub use listener::serve;
 
 /// Longest time to make an answer.
@@ -42,8 +46,10 @@ pub struct Sources<C, V> {
     pub readiness: Readiness,
     /// What `/metrics` tells.
     pub registry: Registry,
-    /// What `/status.json` tells.
+    /// What `/` and `/status.json` tell.
     pub replica: Arc<Replica<C, V>>,
+    /// The last minutes, which they tell too.
+    pub history: History,
 }
 
 /// Every route of the second listener, with the limits that hold for all of them.
@@ -53,9 +59,9 @@ where
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
     Router::new()
+        .merge(status::routes(sources.replica, sources.readiness.clone(), sources.history))
         .merge(probes::routes(sources.readiness))
         .merge(scrape::routes(sources.registry))
-        .merge(status::routes(sources.replica))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(limited))
 }

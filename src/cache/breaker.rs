@@ -197,7 +197,9 @@ impl Core {
     fn remember(&mut self, status: &BreakerStatus) {
         match (status.state, self.turns.back_mut()) {
             (BreakerState::HalfOpen, _) => {}
-            (BreakerState::Open, Some(open)) if open.state == BreakerState::Open => open.cause.clone_from(&status.cause),
+            (BreakerState::Open, Some(open)) if open.state == BreakerState::Open => {
+                open.cause.clone_from(&status.cause)
+            }
             (BreakerState::Open | BreakerState::Closed, _) => {
                 if self.turns.len() == REMEMBERED {
                     self.turns.pop_front();

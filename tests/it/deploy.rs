@@ -60,6 +60,11 @@ fn envoy_accepts_its_configurations_and_every_file_parses() {
 }
 
 #[test]
+fn each_query_of_the_dashboard_names_a_metric_that_exists_and_labels_that_it_has() {
+    assert_eq!(check("dashboard.py", "TOKENWARD", Path::new(env!("CARGO_BIN_EXE_tokenward"))), 2);
+}
+
+#[test]
 fn the_image_copies_what_there_is_and_hadolint_finds_nothing() {
     run(Command::new(root().join("scripts/image-steps")).arg("--check"));
     run(Command::new(programs().join("hadolint")).arg(root().join("deploy/docker/Dockerfile")));
@@ -93,7 +98,8 @@ fn systemd_makes_the_units_user_and_directories() {
         report("only root can make files of other users; CI is root");
         return;
     }
-    let dir = directory();
+    // Root's alone, which systemd-tmpfiles insists on.
+    let dir = tempfile::tempdir().expect("there is a place for temporary files");
     fs::create_dir(dir.path().join("etc")).expect("a test's directory is writable");
     let apply = |program: &str, flags: &[&str], file: &str| {
         let file = root().join("deploy/systemd").join(file);
@@ -122,7 +128,8 @@ fn the_units_settings_are_accepted() {
         let (name, value) = variable.split_once('=').expect("a variable has a value");
         let credential = value.strip_prefix("%d/").expect("each names a credential");
         assert!(unit_text.contains(&format!("LoadCredential={credential}:")), "{credential} is loaded");
-        let secret = if credential == "database-url" { "postgres://db/tokenward" } else { "0123456789abcdef0123456789abcdef" };
+        let secret =
+            if credential == "database-url" { "postgres://db/tokenward" } else { "0123456789abcdef0123456789abcdef" };
         fs::write(dir.path().join(credential), secret).expect("a test's directory is writable");
         print.env(name, dir.path().join(credential));
         credentials += 1;

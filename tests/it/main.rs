@@ -16,6 +16,7 @@ mod journal;
 mod knox;
 mod outage;
 mod outcomes;
+mod page;
 mod queries;
 mod replicas;
 mod rpc;

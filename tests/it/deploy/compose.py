@@ -83,7 +83,7 @@ def the_program_accepts(home, overlay, whole):
                 url.write_text(f"sqlite://{directory}/t.db")
             places = [("/run/secrets", str(run)), ("/etc/tokenward/callers.toml", f"{directory}/callers.toml")]
             texts = {file: (home / file).read_text() for file in ("tokenward.toml", "callers.toml")}
-            environment = {key: str(value) for key, value in service["environment"].items() if key != "TOKENWARD_CONFIG"}
+            environment = {key: str(value) for key, value in service.get("environment", {}).items()}
             for old, new in places:
                 texts = {file: text.replace(old, new) for file, text in texts.items()}
                 environment = {key: value.replace(old, new) for key, value in environment.items()}
