@@ -36,6 +36,7 @@ pub(super) fn html(page: &Page) -> impl IntoResponse + use<> {
     let level = serde_json::to_value(page.verdict.level).expect("a level is a word");
     let state = serde_json::to_string(page).expect("a page is plain data");
     let filled = fill(&[
+        ("{{insecure}}", if page.insecure { "" } else { "hidden" }),
         ("{{level}}", level.as_str().unwrap_or_default()),
         ("{{headline}}", &escaped(&page.verdict.headline)),
         ("{{reasons}}", &reasons),
@@ -76,6 +77,7 @@ mod tests {
     #[test]
     fn what_peers_say_is_text_and_no_markup() {
         let filled = fill(&[
+            ("{{insecure}}", ""),
             ("{{level}}", "ok"),
             ("{{headline}}", &escaped("<img src=x onerror=alert(1)> {{state}}")),
             ("{{reasons}}", ""),

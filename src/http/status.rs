@@ -27,6 +27,9 @@ pub(super) struct Page {
     time: String,
     pub(super) verdict: Verdict,
     history: Columns,
+    /// Whether the page must be loud about who may call.
+    #[serde(skip)]
+    pub(super) insecure: bool,
     /// The status without its history, for readers without scripts.
     #[serde(skip)]
     pub(super) text: String,
@@ -73,6 +76,7 @@ impl<C: Clock, V: Fn() -> Vitals> Shown<C, V> {
         let status = self.replica.describe();
         let verdict = verdict::judge(&status, self.admission());
         Page {
+            insecure: status.insecure,
             text: verdict::text(&status, &verdict),
             status: json::value("tokenward.v1.GetStatusResponse", &status),
             time: self.replica.now().to_rfc3339_opts(SecondsFormat::Millis, true),

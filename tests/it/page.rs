@@ -159,6 +159,9 @@ async fn the_page_may_run_its_own_script_alone_and_insecure_is_loud() {
     assert!(page.head.contains("content-type: text/html; charset=utf-8"), "{}", page.head);
     assert!(page.body.contains("<noscript><meta http-equiv=\"refresh\""), "it works without a script to a degree");
     assert!(page.body.contains("lease                strict"), "and tells the numbers");
+    assert!(page.body.contains("<section id=\"insecure\" role=\"alert\" >"), "loud, from the first moment");
+    let visit = visit(&format!("{}/", stack.server.http()), 1).await;
+    assert!(!visit.dom.contains("role=\"alert\" hidden"), "and after its script");
 }
 
 /// Checks at a steady rate over `tokens`, from as many tasks as there are of them.
