@@ -6,6 +6,7 @@ SHELL := bash
 
 # A change of Cargo.toml without its Cargo.lock fails; `make test LOCKED=` writes the lock file instead.
 LOCKED ?= --locked
+CASES ?= 20000
 
 .PHONY: help
 help: ## List the targets
@@ -45,6 +46,24 @@ image-steps: ## Do the steps of the image's recipe without a container engine (a
 .PHONY: pictures
 pictures: ## Take the README's pictures of the status page, after five minutes of load
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact page::the_pictures_of_the_readme_are_taken
+
+.PHONY: fuzz
+fuzz: ## Run the property tests for long (CASES=20000 of each: a quarter of an hour)
+	PROPTEST_CASES=$(CASES) cargo test $(LOCKED) --lib -- fuzz::
+	PROPTEST_CASES=$(CASES) cargo test $(LOCKED) --test it -- --nocapture attacks::requests::
+
+.PHONY: soak
+soak: ## Kill Redis and PostgreSQL at random under load (SOAK=30m, SEED=NUMBER)
+	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::soak::a_long_soak
+
+.PHONY: flood
+flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second, SECONDS_OF_FLOOD=20)
+	cargo test --release $(LOCKED) --test it -- --ignored --nocapture --exact \
+		attacks::flood::measure::valid_tokens_in_a_flood_of_unknown_ones
+
+.PHONY: secrets
+secrets: ## Run the whole integration suite at log level trace, searching what is printed for secrets
+	TOKENWARD_TEST_LOG=trace cargo test $(LOCKED) --test it --no-fail-fast
 
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)

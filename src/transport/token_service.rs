@@ -10,7 +10,7 @@ use crate::{
     proto::{self as pb, token_service_server::TokenService},
 };
 
-use super::convert;
+use super::{caller::issuer, convert};
 
 /// The hot path, and what changes tokens.
 #[derive(Debug)]
@@ -61,7 +61,8 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
         &self,
         request: Request<pb::IssueTokenRequest>,
     ) -> Result<Response<pb::IssueTokenResponse>, Status> {
-        let issued = self.issuer.issue(convert::issue(request.into_inner())?).await?;
+        let caller = issuer(&request);
+        let issued = self.issuer.issue(convert::issue(request.into_inner(), caller)?).await?;
         Ok(Response::new(pb::IssueTokenResponse {
             secret: issued.secret.expose().to_owned(),
             token: Some(convert::token(&issued.record, issued.state)),

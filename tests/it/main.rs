@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod attacks;
 mod bad_input;
 mod callers;
 mod cli;
@@ -20,6 +21,8 @@ mod page;
 mod queries;
 mod replicas;
 mod rpc;
+mod secrets;
 mod shutdown;
 mod sliding;
 mod upkeep;
+mod watch;
