@@ -44,7 +44,7 @@ image-steps: ## Do the steps of the image's recipe without a container engine (a
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact deploy::the_images_program_is_built_by_the_steps_of_its_recipe
 
 .PHONY: pictures
-pictures: ## Take the README's pictures of the status page, after five minutes of load
+pictures: ## Take the README's pictures of the status page, after two minutes of load
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact page::the_pictures_of_the_readme_are_taken
 
 .PHONY: fuzz

@@ -20,7 +20,7 @@ use crate::{
         Administrator, Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires,
         Revoker, Sliding, TokenPrefix, Users,
     },
-    http::{History, Sources},
+    http::{self, Sources},
     journal::{self, DatabaseClock, Terms},
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
@@ -159,13 +159,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
     let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
-    let sources = Sources {
-        readiness: probes.readiness(),
-        registry: second::registry(&store),
-        replica: Arc::clone(&replica),
-        history: History::default(),
-    };
-    let second = second.map(|second| second.start(sources, &mut background));
+    let sources =
+        Sources { readiness: probes.readiness(), registry: second::registry(&store), replica: Arc::clone(&replica) };
+    let second = second.map(|second| second.start(http::router(sources), &mut background));
     let services = services(&config, &store, replica, probes, watchers, &clock);
 
     door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;

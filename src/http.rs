@@ -23,7 +23,6 @@ use crate::{
     transport::{Replica, Vitals, health::Readiness},
 };
 
-mod history;
 mod listener;
 mod page;
 mod probes;
@@ -31,7 +30,6 @@ mod scrape;
 mod status;
 mod verdict;
 
-pub use history::History;
 pub use listener::serve;
 
 /// Longest time to make an answer.
@@ -46,10 +44,8 @@ pub struct Sources<C, V> {
     pub readiness: Readiness,
     /// What `/metrics` tells.
     pub registry: Registry,
-    /// What `/` and `/status.json` tell.
+    /// What `/status.json` tells.
     pub replica: Arc<Replica<C, V>>,
-    /// The last minutes, which they tell too.
-    pub history: History,
 }
 
 /// Every route of the second listener, with the limits that hold for all of them.
@@ -59,9 +55,9 @@ where
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
     Router::new()
-        .merge(status::routes(sources.replica, sources.readiness.clone(), sources.history))
-        .merge(probes::routes(sources.readiness))
+        .merge(probes::routes(sources.readiness.clone()))
         .merge(scrape::routes(sources.registry))
+        .merge(status::routes(sources.replica, sources.readiness))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(limited))
 }

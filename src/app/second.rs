@@ -7,9 +7,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Error, Store, door};
 use crate::{
     config::Http,
-    domain::Clock,
-    http::{self, Sources},
-    transport::{Address, Listener, Vitals},
+    http,
+    transport::{Address, Listener},
 };
 
 /// The listener, bound and not served yet.
@@ -50,14 +49,9 @@ pub(super) fn registry(store: &Store) -> Registry {
 // === impl Bound ===
 
 impl Bound {
-    pub(super) fn start<C, V>(self, sources: Sources<C, V>, background: &mut JoinSet<()>) -> Second
-    where
-        C: Clock,
-        V: Fn() -> Vitals + Send + Sync + 'static,
-    {
-        background.spawn(sources.history.clone().record(sources.registry.clone()));
+    pub(super) fn start(self, router: axum::Router, background: &mut JoinSet<()>) -> Second {
         let (stop, served) = (CancellationToken::new(), TaskTracker::new());
-        let serving = http::serve(self.listener, self.connections, http::router(sources), stop.clone());
+        let serving = http::serve(self.listener, self.connections, router, stop.clone());
         background.spawn(served.track_future(serving));
         served.close();
         tracing::info!(address = %self.address, "HTTP listening");

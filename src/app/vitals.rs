@@ -13,26 +13,17 @@ use crate::{
 
 /// The breaker around Redis.
 pub(super) fn breaker(redis: &SharedCache, clock: &DatabaseClock) -> pb::CircuitBreaker {
-    let (status, now) = (redis.breaker().status(), clock.now());
-    let turns = redis.breaker().turns().into_iter().map(|turn| pb::CircuitBreakerTransition {
-        state: state(turn.state).into(),
-        transition_time: Some(transport::since(turn.since, now)),
-        cause: turn.cause,
-    });
-    pb::CircuitBreaker {
-        state: state(status.state).into(),
-        transition_time: Some(transport::since(status.since, now)),
-        cause: status.cause,
-        opened_count: i64::try_from(status.opened_count).unwrap_or(i64::MAX),
-        transitions: turns.collect(),
-    }
-}
-
-fn state(state: BreakerState) -> pb::CircuitBreakerState {
-    match state {
+    let status = redis.breaker().status();
+    let state = match status.state {
         BreakerState::Closed => pb::CircuitBreakerState::Closed,
         BreakerState::Open => pb::CircuitBreakerState::Open,
         BreakerState::HalfOpen => pb::CircuitBreakerState::HalfOpen,
+    };
+    pb::CircuitBreaker {
+        state: state.into(),
+        transition_time: Some(transport::since(status.since, clock.now())),
+        cause: status.cause,
+        opened_count: i64::try_from(status.opened_count).unwrap_or(i64::MAX),
     }
 }
 

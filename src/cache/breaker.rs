@@ -8,7 +8,6 @@
 //! Time is tokio's, so that tests can stop it.
 
 use std::{
-    collections::VecDeque,
     fmt::Display,
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -24,9 +23,6 @@ mod window;
 pub(super) use self::state::Fault;
 use self::state::{Closed, HalfOpen, Open, Policy, State};
 use crate::config;
-
-/// Openings and closings that are remembered for people.
-const REMEMBERED: usize = 8;
 
 /// A circuit breaker. All of its methods return at once.
 #[derive(Debug)]
@@ -79,8 +75,6 @@ struct Core {
     state: State,
     epoch: u64,
     opened_count: u64,
-    /// The latest last.
-    turns: VecDeque<BreakerStatus>,
 }
 
 // === impl Breaker ===
@@ -93,7 +87,7 @@ impl Breaker {
         let state = State::Closed(Closed::new(&policy, now));
         let status =
             BreakerStatus { state: BreakerState::Closed, since: now, cause: "start".to_owned(), opened_count: 0 };
-        let core = Mutex::new(Core { state, epoch: 0, opened_count: 0, turns: VecDeque::new() });
+        let core = Mutex::new(Core { state, epoch: 0, opened_count: 0 });
         Self { policy, core, published: watch::Sender::new(status) }
     }
 
@@ -101,13 +95,6 @@ impl Breaker {
     #[must_use]
     pub fn status(&self) -> BreakerStatus {
         self.published.borrow().clone()
-    }
-
-    /// How it came where it is: its latest openings and closings, the latest first. Probes that failed are no openings of
-    /// their own; the cause is the latest's.
-    #[must_use]
-    pub fn turns(&self) -> Vec<BreakerStatus> {
-        self.lock().turns.iter().rev().cloned().collect()
     }
 
     /// Where it is, from now on.
@@ -177,7 +164,6 @@ impl Breaker {
         let status = BreakerStatus { state: name(&state), since: now, cause, opened_count: core.opened_count };
         core.state = state;
         core.epoch += 1;
-        core.remember(&status);
         self.published.send_replace(status);
     }
 
@@ -188,25 +174,6 @@ impl Breaker {
 
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Core ===
-
-impl Core {
-    fn remember(&mut self, status: &BreakerStatus) {
-        match (status.state, self.turns.back_mut()) {
-            (BreakerState::HalfOpen, _) => {}
-            (BreakerState::Open, Some(open)) if open.state == BreakerState::Open => {
-                open.cause.clone_from(&status.cause)
-            }
-            (BreakerState::Open | BreakerState::Closed, _) => {
-                if self.turns.len() == REMEMBERED {
-                    self.turns.pop_front();
-                }
-                self.turns.push_back(status.clone());
-            }
-        }
     }
 }
 

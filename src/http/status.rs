@@ -1,14 +1,12 @@
-//! `/status.json`: what `GetStatus` tells, with the contract's names, and what the page at `/` shows beside it.
+//! `/status.json`: what `GetStatus` tells, as JSON with the contract's names, and what the page at `/` shows beside it.
 
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, response::IntoResponse, routing::get};
-use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    history::{Columns, History},
     page,
     verdict::{self, Admission, Verdict},
 };
@@ -23,26 +21,20 @@ use crate::{
 pub(super) struct Page {
     /// `tokenward.v1.GetStatusResponse`.
     status: Value,
-    /// When it was so (RFC 3339), by the clock that the status goes by.
-    time: String,
+    /// What is wrong, in words.
     pub(super) verdict: Verdict,
-    history: Columns,
     /// Whether the page must be loud about who may call.
     #[serde(skip)]
     pub(super) insecure: bool,
-    /// The status without its history, for readers without scripts.
+    /// The status without what is plotted, for readers without scripts.
     #[serde(skip)]
     pub(super) text: String,
 }
 
-/// What the page is made from.
-struct Shown<C, V> {
-    replica: Arc<Replica<C, V>>,
-    readiness: Readiness,
-    history: History,
-}
+/// Where it is looked up.
+type Sources<C, V> = (Arc<Replica<C, V>>, Readiness);
 
-pub(super) fn routes<C, V>(replica: Arc<Replica<C, V>>, readiness: Readiness, history: History) -> Router
+pub(super) fn routes<C, V>(replica: Arc<Replica<C, V>>, readiness: Readiness) -> Router
 where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
@@ -50,46 +42,32 @@ where
     Router::new()
         .route("/", get(document::<C, V>))
         .route("/status.json", get(status::<C, V>))
-        .with_state(Arc::new(Shown { replica, readiness, history }))
+        .with_state((replica, readiness))
 }
 
-async fn status<C, V>(State(shown): State<Arc<Shown<C, V>>>) -> Json<Page>
+async fn status<C, V>(State(sources): State<Sources<C, V>>) -> Json<Page>
 where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
-    Json(shown.page())
+    Json(page(&sources))
 }
 
-async fn document<C, V>(State(shown): State<Arc<Shown<C, V>>>) -> impl IntoResponse
+async fn document<C, V>(State(sources): State<Sources<C, V>>) -> impl IntoResponse
 where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
-    page::html(&shown.page())
+    page::html(&page(&sources))
 }
 
-// === impl Shown ===
-
-impl<C: Clock, V: Fn() -> Vitals> Shown<C, V> {
-    fn page(&self) -> Page {
-        let status = self.replica.describe();
-        let verdict = verdict::judge(&status, self.admission());
-        Page {
-            insecure: status.insecure,
-            text: verdict::text(&status, &verdict),
-            status: json::value("tokenward.v1.GetStatusResponse", &status),
-            time: self.replica.now().to_rfc3339_opts(SecondsFormat::Millis, true),
-            verdict,
-            history: self.history.columns(),
-        }
-    }
-
-    fn admission(&self) -> Admission {
-        match (self.readiness.is_draining(), self.readiness.is_serving("")) {
-            (true, _) => Admission::Draining,
-            (false, true) => Admission::Serving,
-            (false, false) => Admission::NotServing,
-        }
+fn page<C: Clock, V: Fn() -> Vitals>((replica, readiness): &Sources<C, V>) -> Page {
+    let status = replica.describe();
+    let verdict = verdict::judge(&status, Admission::of(readiness));
+    Page {
+        insecure: status.insecure,
+        text: verdict::text(&status, &verdict),
+        status: json::value("tokenward.v1.GetStatusResponse", &status),
+        verdict,
     }
 }

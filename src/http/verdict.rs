@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     proto::{self as pb, CircuitBreakerState},
-    transport::health::{DATABASE, REDIS},
+    transport::health::{DATABASE, REDIS, Readiness},
 };
 
 /// How bad it is.
@@ -47,6 +47,18 @@ struct Finding {
     level: Level,
     headline: &'static str,
     reason: String,
+}
+
+// === impl Admission ===
+
+impl Admission {
+    pub(super) fn of(readiness: &Readiness) -> Self {
+        match (readiness.is_draining(), readiness.is_serving("")) {
+            (true, _) => Self::Draining,
+            (false, true) => Self::Serving,
+            (false, false) => Self::NotServing,
+        }
+    }
 }
 
 /// Judges what `GetStatus` tells.

@@ -82,11 +82,6 @@ impl<C: Clock, V> Replica<C, V> {
 }
 
 impl<C: Clock, V: Fn() -> Vitals> Replica<C, V> {
-    /// The time that it goes by.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
     /// How it is at this moment, from memory.
     pub fn describe(&self) -> pb::GetStatusResponse {
         let redis = self.components.redis.as_ref();

@@ -121,27 +121,6 @@ async fn a_failed_probe_opens_again_and_is_not_counted_as_another_opening() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_latest_openings_and_closings_are_remembered_and_probes_that_failed_are_none() {
-    let breaker = breaker();
-    assert!(breaker.turns().is_empty(), "it began closed");
-    for _ in 0..5 {
-        trip(&breaker);
-        for _ in 0..3 {
-            until_probe_is_due().await;
-            breaker.admit().expect("the probe is due").failure(Fault::Unready, &"LOADING");
-        }
-        until_probe_is_due().await;
-        breaker.admit().expect("the probe is due").success();
-    }
-    let turns = breaker.turns();
-    let states: Vec<_> = turns.iter().map(|turn| turn.state).collect();
-    assert_eq!(states, [BreakerState::Closed, BreakerState::Open].repeat(REMEMBERED / 2));
-    assert_eq!(turns[1].cause, "the probe failed: LOADING", "the latest cause");
-    let open_min = config::Breaker::default().open_min;
-    assert!(turns[0].since - turns[1].since > 3 * open_min, "since it opened first");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_cancelled_probe_does_not_leak_its_slot() {
     let breaker = breaker();
     trip(&breaker);
