@@ -10,7 +10,7 @@ CASES ?= 20000
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
 run: ## Run the service: SQLite file and in-process cache, 127.0.0.1:50051
@@ -38,6 +38,14 @@ model: ## Check the coherence protocol's model at full bounds (minutes)
 .PHONY: faults
 faults: ## Check the running service under every fault (a quarter of an hour; FAULTS=NAME for some)
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::matrix::the_protocol_holds_under_every_fault
+
+.PHONY: image-steps
+image-steps: ## Do the steps of the image's recipe without a container engine (a quarter of an hour)
+	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact deploy::the_images_program_is_built_by_the_steps_of_its_recipe
+
+.PHONY: pictures
+pictures: ## Take the README's pictures of the status page, after two minutes of load
+	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact page::the_pictures_of_the_readme_are_taken
 
 .PHONY: fuzz
 fuzz: ## Run the property tests for long (CASES=20000 of each: a quarter of an hour)
