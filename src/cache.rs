@@ -29,6 +29,9 @@ mod extend;
 mod find;
 mod flight;
 mod flush;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod key;
 mod mac;
 mod memory;

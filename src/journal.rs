@@ -21,6 +21,9 @@ use std::{sync::Arc, time::Duration};
 mod canary;
 mod clock;
 mod handle;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod lease;
 mod reader;
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod store;
 pub mod transport;
 
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod shutdown;
 pub mod telemetry;
