@@ -38,6 +38,10 @@ model: ## Check the coherence protocol's model at full bounds (minutes)
 faults: ## Check the running service under every fault (a quarter of an hour; FAULTS=NAME for some)
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::matrix::the_protocol_holds_under_every_fault
 
+.PHONY: bench
+bench: ## Measure everything in docs/performance.md (a quarter of an hour; BENCH=--quick for three minutes)
+	benches/run $(BENCH)
+
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
 	buf lint

@@ -93,10 +93,7 @@ async fn redis() -> Result<Redis, Box<dyn Error>> {
     let deadline = Duration::from_millis(50);
     let mut builder = Builder::from_config(config);
     builder
-        .set_performance_config(PerformanceConfig {
-            default_command_timeout: deadline,
-            ..PerformanceConfig::default()
-        })
+        .set_performance_config(PerformanceConfig { default_command_timeout: deadline, ..PerformanceConfig::default() })
         .set_connection_config(ConnectionConfig {
             max_command_attempts: 1,
             unresponsive: UnresponsiveConfig {
@@ -106,8 +103,7 @@ async fn redis() -> Result<Redis, Box<dyn Error>> {
             tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
             ..ConnectionConfig::default()
         });
-    let options =
-        Options { max_attempts: Some(1), timeout: Some(deadline), fail_fast: true, ..Options::default() };
+    let options = Options { max_attempts: Some(1), timeout: Some(deadline), fail_fast: true, ..Options::default() };
     let client = builder.build()?;
     client.init().await?;
     Ok(client.with_options(&options))

@@ -2,10 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use prost::{
-    Message as _,
-    bytes::Bytes,
-};
+use prost::{Message as _, bytes::Bytes};
 use rand::RngExt as _;
 use rand_distr::{Distribution as _, Zipf};
 
@@ -125,9 +122,7 @@ impl Deck {
             Kind::Known | Kind::Ended => Some(self.known(self.nth())),
             Kind::Fresh => self.fresh(),
             Kind::Batch => Some(self.batch()),
-            Kind::Unknown => {
-                Some(Card { kind, message: tokens::unknown(), subject: Subject::Nobody })
-            }
+            Kind::Unknown => Some(Card { kind, message: tokens::unknown(), subject: Subject::Nobody }),
             Kind::Revoke => self.revoke(),
         }
     }
@@ -143,9 +138,9 @@ impl Deck {
         let right = match (card.kind, &card.subject) {
             (Kind::Revoke, _) => return revoked(answer),
             (Kind::Batch, Subject::Tokens(numbers)) => self.all_right(numbers, answer, tally),
-            (Kind::Known | Kind::Fresh, Subject::Token(number)) => verdict(answer, tally).is_some_and(|verdict| {
-                self.tokens.is_right(*number, &verdict)
-            }).then_some(1),
+            (Kind::Known | Kind::Fresh, Subject::Token(number)) => {
+                verdict(answer, tally).is_some_and(|verdict| self.tokens.is_right(*number, &verdict)).then_some(1)
+            }
             (_, _) => verdict(answer, tally).is_some_and(|verdict| !verdict.active).then_some(1),
         };
         if let (Some(_), Kind::Fresh, Subject::Token(number)) = (right, card.kind, &card.subject) {
@@ -195,14 +190,19 @@ impl Deck {
     fn batch(&self) -> Card {
         let nths: Vec<_> = (0..self.batch).map(|_| self.nth()).collect();
         let message = self.tokens.batch(&nths);
-        Card { kind: Kind::Batch, message, subject: Subject::Tokens(nths.iter().map(|nth| self.tokens.number(*nth)).collect()) }
+        Card {
+            kind: Kind::Batch,
+            message,
+            subject: Subject::Tokens(nths.iter().map(|nth| self.tokens.number(*nth)).collect()),
+        }
     }
 
     /// A token that was answered is likely to be cached; without one, a fresh token is as good.
     fn revoke(&self) -> Option<Card> {
         let answered = self.answered.borrow_mut().pop();
         let number = answered.or_else(|| self.next_fresh())?;
-        let request = RevokeRequest { target: Some(Target::Token(self.tokens.secret(number))), ..RevokeRequest::default() };
+        let request =
+            RevokeRequest { target: Some(Target::Token(self.tokens.secret(number))), ..RevokeRequest::default() };
         Some(Card { kind: Kind::Revoke, message: super::wire::framed(&request), subject: Subject::Token(number) })
     }
 }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Deck, Error, Ground, Measurement, Plan, Private, Run, Scenario, Tokens, measure, own, ratio,
-    report::Step,
+    Deck, Error, Ground, Measurement, Plan, Private, Run, Scenario, Tokens, measure, own, ratio, report::Step,
     scenario::PASSING,
 };
 
@@ -63,7 +62,8 @@ async fn pass(
     for fifth in 0..5 {
         let part = rows * fifth / 5..rows * (fifth + 1) / 5;
         let end = part.end;
-        let deck = Deck::new(Tokens::derived(0, plan.users, 1, contender.owned()), Scenario::Miss.mix(), plan.spread, 1, part);
+        let deck =
+            Deck::new(Tokens::derived(0, plan.users, 1, contender.owned()), Scenario::Miss.mix(), plan.spread, 1, part);
         // It ends when there are no more of them.
         let passing = Plan { warmup: Duration::ZERO, duration: PASSING_LIMIT, ..plan.clone() };
         let measurement = Measurement { address: &address, credential: None, deck, servers: Some((ground, &stand)) };

@@ -162,7 +162,8 @@ impl Post {
         while !self.stopping.get() {
             let Some(card) = self.deck.draw(number) else { return };
             let outcome = self.send(&mut line, &card).await;
-            if card.kind == Kind::Revoke && matches!(outcome, Outcome::Right(_))
+            if card.kind == Kind::Revoke
+                && matches!(outcome, Outcome::Right(_))
                 && let Some(again) = self.deck.ended(&card)
             {
                 self.send(&mut line, &again).await;

@@ -5,7 +5,8 @@ use plotters::prelude::*;
 use super::{Error, Report};
 
 const SIZE: (u32, u32) = (900, 520);
-const COLORS: [RGBColor; 4] = [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44), RGBColor(127, 63, 191)];
+const COLORS: [RGBColor; 4] =
+    [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44), RGBColor(127, 63, 191)];
 /// Percentiles with a label, by the share of calls that took longer.
 const LABELS: [(f64, &str); 6] =
     [(1.0, "0"), (0.5, "50"), (0.1, "90"), (0.01, "99"), (0.001, "99.9"), (0.0001, "99.99")];

@@ -307,7 +307,8 @@ impl Latency {
 
 /// One point for each half order of magnitude of what is beyond a percentile.
 fn curve(latency: &hdrhistogram::Histogram<u64>) -> Vec<(f64, f64)> {
-    let points = latency.iter_quantiles(5).map(|value| (value.quantile() * 100.0, float(value.value_iterated_to()) / 1e6));
+    let points =
+        latency.iter_quantiles(5).map(|value| (value.quantile() * 100.0, float(value.value_iterated_to()) / 1e6));
     points.filter(|(percentile, _)| *percentile < 100.0).collect()
 }
 
@@ -318,7 +319,8 @@ impl FaultFigures {
         let between = |from: Duration, to: Duration| rate(part(slices, from, to));
         let (before, settled) = (between(Duration::ZERO, marks.broken), (marks.broken + marks.healing) / 2);
         let during = between(settled, marks.healing);
-        let after = between((marks.healed + SLICE * u32::try_from(slices.len()).unwrap_or(u32::MAX)) / 2, Duration::MAX);
+        let after =
+            between((marks.healed + SLICE * u32::try_from(slices.len()).unwrap_or(u32::MAX)) / 2, Duration::MAX);
         Self {
             before_per_second: before,
             during_per_second: during,
@@ -331,7 +333,8 @@ impl FaultFigures {
 }
 
 fn part(slices: &[u64], from: Duration, to: Duration) -> &[u64] {
-    let at = |time: Duration| usize::try_from(time.as_nanos() / SLICE.as_nanos()).unwrap_or(usize::MAX).min(slices.len());
+    let at =
+        |time: Duration| usize::try_from(time.as_nanos() / SLICE.as_nanos()).unwrap_or(usize::MAX).min(slices.len());
     &slices[at(from)..at(to).max(at(from))]
 }
 

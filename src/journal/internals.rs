@@ -6,10 +6,7 @@ use chrono::DateTime;
 use futures::FutureExt as _;
 use tokio::sync::watch;
 
-use super::{
-    Boottime, Confirmed, Handle, Round, Terms, Uptime as _,
-    handle::Shared,
-};
+use super::{Boottime, Confirmed, Handle, Round, Terms, Uptime as _, handle::Shared};
 use crate::domain::{Digest, Ended, Poll, Position, Record, Role, UserId};
 
 /// A handle whose view holds so many ended tokens, and whose lease never ends.

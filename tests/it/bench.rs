@@ -10,7 +10,11 @@ use crate::harness::server::{directory, tokenward};
 async fn bench(dir: &Path, args: &[&str]) -> Output {
     let small = ["bench", "--private", "--connections", "2", "--in-flight", "4", "--tokens", "200", "--users", "20"];
     let mut command = tokenward(dir, &vec![]);
-    command.args(small).args(["--warmup", "200ms", "--json"]).args(args).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+        .args(small)
+        .args(["--warmup", "200ms", "--json"])
+        .args(args)
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
     let running = tokio::task::spawn_blocking(move || command.output());
     running.await.expect("it does not panic").expect("the program starts")
 }

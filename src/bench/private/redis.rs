@@ -131,7 +131,14 @@ fn is_whole(reply: &[u8]) -> bool {
 fn launch(dir: &Path, port: u16) -> Result<Process, Error> {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no", "--dir"]);
-    Process::spawn({ command.arg(dir); command }, dir, "redis")
+    Process::spawn(
+        {
+            command.arg(dir);
+            command
+        },
+        dir,
+        "redis",
+    )
 }
 
 /// A port that was free a moment ago.

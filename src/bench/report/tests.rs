@@ -32,7 +32,10 @@ fn what_never_comes_back_has_no_time() {
 
 #[test]
 fn the_round_in_the_middle_speaks_for_all() {
-    let run = |rate: f64| Run { checks_per_second: rate, ..Run::new(&Tally::new(), Duration::from_secs(1), Usage::default(), None) };
+    let run = |rate: f64| Run {
+        checks_per_second: rate,
+        ..Run::new(&Tally::new(), Duration::from_secs(1), Usage::default(), None)
+    };
     let chosen = middle(vec![run(3.0), run(1.0), run(2.0)]);
     assert_eq!((chosen.checks_per_second, chosen.rounds), (2.0, vec![3.0, 1.0, 2.0]));
     let ratio = Ratio::of(&[run(3.0), run(1.0), run(2.0)], &[run(2.0), run(1.0), run(4.0)]);
