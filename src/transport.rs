@@ -31,6 +31,7 @@ pub mod tls;
 mod token_admin_service;
 mod token_service;
 mod user_service;
+mod whole;
 
 pub use accept::raise_open_files;
 pub use cache_service::Caches;
