@@ -103,7 +103,7 @@ impl Deck {
     pub(super) fn warm(&self) -> Option<Card> {
         let nth = self.warming.get();
         self.warming.set(nth + 1);
-        (nth < self.tokens.known()).then(|| self.known(nth))
+        (nth < self.tokens.known()).then(|| self.ask(nth))
     }
 
     /// What the slot of this number asks next; `None` when there are no fresh tokens left.
@@ -119,7 +119,7 @@ impl Deck {
             },
         };
         match kind {
-            Kind::Known | Kind::Ended => Some(self.known(self.nth())),
+            Kind::Known | Kind::Ended => Some(self.ask(self.nth())),
             Kind::Fresh => self.fresh(),
             Kind::Batch => Some(self.batch()),
             Kind::Unknown => Some(Card { kind, message: tokens::unknown(), subject: Subject::Nobody }),
@@ -171,7 +171,7 @@ impl Deck {
         }
     }
 
-    fn known(&self, nth: u64) -> Card {
+    fn ask(&self, nth: u64) -> Card {
         let subject = Subject::Token(self.tokens.number(nth));
         Card { kind: Kind::Known, message: self.tokens.known_request(nth), subject }
     }
