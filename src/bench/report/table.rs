@@ -49,32 +49,33 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 fn rows(report: &Report) -> Vec<Vec<String>> {
-    let row = |name: &str, figure: &dyn Fn(&Run) -> String| {
-        [name.to_owned()].into_iter().chain(report.runs.iter().map(figure)).collect::<Vec<_>>()
-    };
     let maybe = |value: Option<f64>, digits: usize| value.map_or(UNKNOWN.to_owned(), |it| format!("{it:.digits$}"));
     let mut rows = vec![
-        row("", &|run| run.server.clone()),
-        row("checks/s", &|run| format!("{:.0}", run.checks_per_second)),
-        row("p50 ms", &|run| format!("{:.3}", run.latency_ms.p50)),
-        row("p99 ms", &|run| format!("{:.3}", run.latency_ms.p99)),
-        row("p99.9 ms", &|run| format!("{:.3}", run.latency_ms.p99_9)),
-        row("longest call ms", &|run| format!("{:.1}", run.longest_call_ms)),
-        row("longest gap ms", &|run| format!("{:.1}", run.longest_gap_ms)),
-        row("CPU us/check", &|run| maybe(run.cpu_us_per_check, 2)),
-        row("SQL per 10,000", &|run| maybe(run.sql_per_10k_checks, 1)),
-        row("SQL/s", &|run| maybe(run.sql_per_second, 1)),
-        row("Redis per 10,000", &|run| maybe(run.redis_per_10k_checks, 1)),
-        row("wrong", &|run| run.wrong.to_string()),
-        row("failed", &|run| run.failures.values().sum::<u64>().to_string()),
-        row("start ms", &|run| maybe(run.startup_ms, 0)),
-        row("memory MiB", &|run| maybe(run.resident_mib, 1)),
+        row(report, "", |run| run.server.clone()),
+        row(report, "checks/s", |run| format!("{:.0}", run.checks_per_second)),
+        row(report, "p50 ms", |run| format!("{:.3}", run.latency_ms.p50)),
+        row(report, "p99 ms", |run| format!("{:.3}", run.latency_ms.p99)),
+        row(report, "p99.9 ms", |run| format!("{:.3}", run.latency_ms.p99_9)),
+        row(report, "longest call ms", |run| format!("{:.1}", run.longest_call_ms)),
+        row(report, "longest gap ms", |run| format!("{:.1}", run.longest_gap_ms)),
+        row(report, "CPU us/check", |run| maybe(run.cpu_us_per_check, 2)),
+        row(report, "SQL per 10,000", |run| maybe(run.sql_per_10k_checks, 1)),
+        row(report, "SQL/s", |run| maybe(run.sql_per_second, 1)),
+        row(report, "Redis per 10,000", |run| maybe(run.redis_per_10k_checks, 1)),
+        row(report, "wrong", |run| run.wrong.to_string()),
+        row(report, "failed", |run| run.failures.values().sum::<u64>().to_string()),
+        row(report, "start ms", |run| maybe(run.startup_ms, 0)),
+        row(report, "memory MiB", |run| maybe(run.resident_mib, 1)),
     ];
     if report.runs.iter().any(|run| run.rounds.len() > 1) {
         let rounds = |run: &Run| run.rounds.iter().map(|rate| format!("{rate:.0}")).collect::<Vec<_>>().join(" ");
-        rows.push(row("checks/s of rounds", &rounds));
+        rows.push(row(report, "checks/s of rounds", rounds));
     }
     rows
+}
+
+fn row(report: &Report, name: &str, figure: impl Fn(&Run) -> String) -> Vec<String> {
+    [name.to_owned()].into_iter().chain(report.runs.iter().map(figure)).collect()
 }
 
 /// What only some scenarios have.
