@@ -71,6 +71,10 @@ upgrade: ## Run the version before the newest change of the schema and this one 
 	TOKENWARD_OLD_BINARY=$(CURDIR)/target/upgrade/tokenward cargo test $(LOCKED) --test it -- --ignored --nocapture --exact \
 		topology::upgrade::an_old_and_a_new_version_serve_side_by_side_through_a_change_of_the_schema
 
+.PHONY: bench
+bench: ## Measure everything in docs/performance.md (a quarter of an hour; BENCH=--quick for three minutes)
+	benches/run $(BENCH)
+
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
 	scripts/proto

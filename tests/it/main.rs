@@ -4,6 +4,7 @@ mod harness;
 
 mod attacks;
 mod bad_input;
+mod bench;
 mod callers;
 mod cli;
 mod coherence;
