@@ -8,6 +8,7 @@ use tonic::Status;
 use super::status;
 use crate::{
     callers::{Caller, Credential, Directory, Refused, San},
+    domain::Quota,
     reload::Live,
 };
 
@@ -66,6 +67,11 @@ pub(super) fn is_probe(path: &str) -> bool {
     path.starts_with(HEALTH)
 }
 
+/// What a call's look-ups are charged to.
+pub(super) fn quota<T>(request: &tonic::Request<T>) -> Option<Arc<Quota>> {
+    request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
+}
+
 fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Status> {
     let path = request.uri().path();
     let sans = request.extensions().get::<Peer>().map(|peer| &*peer.sans).unwrap_or_default();
@@ -98,6 +104,8 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, Malformed> {
     if is_one_key { Ok(Some(key)) } else { Err(Malformed) }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;
