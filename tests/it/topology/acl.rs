@@ -28,7 +28,7 @@ async fn provide(redis: &Redis) {
     redis.command(&["ACL", "LOG", "RESET"]).await;
 }
 
-/// Nothing was refused, and it was this user that worked here.
+/// Nothing was refused here.
 async fn content(redis: &Redis) {
     let log = redis.command(&["ACL", "LOG"]).await;
     assert_eq!(log, Reply::Array(vec![]), "a command or key that the guide does not allow");
