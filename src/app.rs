@@ -17,24 +17,28 @@ use crate::{
     component::{Condition, Watchman},
     config::{self, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
     domain::{
-        Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires, Revoker, Sliding,
-        TokenPrefix, Users,
+        Administrator, Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires,
+        Revoker, Sliding, TokenPrefix, Users,
     },
+    http::{self, Sources},
     journal::{self, DatabaseClock, Terms},
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
     threads::Threads,
     transport::{
-        self, Caches, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
+        self, Caches, Closing, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens,
+        Vitals, Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
 };
 
 mod door;
+mod second;
 mod upkeep;
 mod vitals;
 
+use second::Second;
 pub use upkeep::{import, prune};
 
 /// Longest wait for the database's time before the first request is taken.
@@ -82,8 +86,10 @@ pub enum Error {
     #[error("the import was broken off; what was imported stays, run it again")]
     Import(#[source] crate::domain::Error),
     /// The address cannot be listened on.
-    #[error("server.listen: cannot listen on {address}")]
+    #[error("{setting}: cannot listen on {address}")]
     Listen {
+        /// The setting that names it.
+        setting: &'static str,
         /// As configured.
         address: String,
         /// What the operating system said.
@@ -131,8 +137,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let tiers = tiers(&config, &database, &threads)?;
     let redis = tiers.shared.clone();
     transport::raise_open_files(config.server.max_connections);
-    let listener = door::bind(&config.server.listen).await?;
+    let listener = door::bind("server.listen", &config.server.listen).await?;
     let address = listener.address()?;
+    let second = second::bind(&config.http).await?;
 
     let shutdown = Shutdown::default();
     let components = watch(&config, &database, redis.as_ref(), &mut background);
@@ -144,13 +151,21 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));
     let facts = facts(door::exposure(&config, &address), &database, &tiers, &clock);
     let (journal, terms) = (proof.journal.clone(), proof.terms);
-    let store = Arc::new(Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache));
+    let store = Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache);
+    let store = Arc::new(if config.tokens.track_last_used { store.keeping_uses() } else { store });
+    background.spawn(keep_writing_used(Arc::clone(&store)));
+    let closing = Closing { draining: shutdown.draining.clone(), stop: shutdown.stop.clone() };
+    let watchers = Watchers::new(journal.clone(), config.server.max_watchers, closing);
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
-    let replica = Replica::new(facts, components, vitals, clock.clone());
-    let services = services(&config, &store, replica, probes, &clock);
+    let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
+    let sources =
+        Sources { readiness: probes.readiness(), registry: second::registry(&store), replica: Arc::clone(&replica) };
+    let doors = second::doors(&config, &gate, &store, &clock);
+    let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
+    let services = services(&config, &store, replica, probes, watchers, &clock);
 
-    door::announce(&address, tls.as_ref(), &config.server.listen)?;
+    door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
     let (socket, stop, changes) =
         (Socket { listener, tls, threads: &threads }, shutdown.stop.clone(), store.changes_ended());
     let serving = transport::serve(socket, &config.server, gate, services, stop, changes);
@@ -165,7 +180,13 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         () = ending => {}
         Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
     }
+    if let Some(second) = second {
+        second.close().await;
+    }
     background.shutdown().await;
+    if timeout(CLOSE_LIMIT, store.write_used()).await.is_err() {
+        tracing::debug!("last uses were dropped");
+    }
     close(&database, redis.as_ref()).await;
     tracing::info!("stopped");
     Ok(())
@@ -308,6 +329,11 @@ async fn database_clock(journal: &journal::Handle) -> DatabaseClock {
     journal.clock()
 }
 
+/// Writes behind when tokens were last accepted.
+async fn keep_writing_used(store: Arc<Store>) {
+    store.keep_writing_used().await;
+}
+
 /// Forgets `request_id`s that are past their retention, with the secrets sealed under them.
 async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
     let mut tick = interval_at(Instant::now() + PURGE_PERIOD, PURGE_PERIOD);
@@ -325,7 +351,8 @@ async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
 
 fn health_policy(config: &Config) -> health::Policy {
     let redis = if config.health.redis_required { RedisLoss::Fatal } else { RedisLoss::Tolerated };
-    health::Policy { database_grace: config.health.database_grace, redis }
+    let others = if config.ext_authz.enabled { &[transport::EXT_AUTHZ][..] } else { &[] };
+    health::Policy { database_grace: config.health.database_grace, redis, others }
 }
 
 fn facts(exposure: Exposure, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
@@ -348,24 +375,35 @@ fn watched(
 fn services<V>(
     config: &Config,
     store: &Arc<Store>,
-    replica: Replica<DatabaseClock, V>,
+    replica: Arc<Replica<DatabaseClock, V>>,
     probes: health::Probes,
+    watchers: Watchers<journal::Handle>,
     clock: &DatabaseClock,
-) -> Services<Store, DatabaseClock, V> {
+) -> Services<Store, DatabaseClock, V, journal::Handle> {
     let clock = || clock.clone();
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
+    let administrator = Arc::new(Administrator::new(Arc::clone(store), clock(), issue_policy(config)));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens)),
+            authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config)),
         ),
-        admin: TokenAdmin::new(Arc::clone(&users), clock()),
-        owners: Owners::new(users),
-        caches: Caches::new(Arc::clone(store)),
+        admin: TokenAdmin::new(Arc::clone(&users), Arc::clone(&administrator), watchers, clock()),
+        owners: Owners::new(users, administrator),
+        caches: Caches::new(Arc::clone(store), hashing(config), clock().now()),
         replica,
+        ext_authz: config
+            .ext_authz
+            .enabled
+            .then(|| ExtAuthz::new(authenticator(config, store, clock()), &config.ext_authz)),
         probes,
     }
+}
+
+fn authenticator(config: &Config, store: &Arc<Store>, clock: DatabaseClock) -> Authenticator<Store, DatabaseClock> {
+    Authenticator::new(Arc::clone(store), clock, hashing(config), sliding(&config.tokens))
+        .reusable_for(config.tokens.client_cache_ttl)
 }
 
 fn issue_policy(config: &Config) -> IssuePolicy {

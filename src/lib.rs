@@ -12,12 +12,14 @@ pub mod threads;
 
 pub mod callers;
 pub mod reload;
+pub mod tls;
 
 pub mod cache;
 pub mod journal;
 pub mod knox_redis;
 pub mod store;
 
+pub mod http;
 pub mod transport;
 
 pub mod app;
@@ -33,6 +35,8 @@ pub mod proto {
 
     /// The descriptor set that reflection serves.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+    pub mod json;
 
     /// `grpc.health.v1` with List; its messages are tonic-health's.
     pub mod health {

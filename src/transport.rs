@@ -1,12 +1,15 @@
 //! The gRPC server: the services, behind the edge, on the listener's connections.
 
+use std::sync::Arc;
+
+use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::Layer as _;
 
 use crate::{
     config,
-    domain::{Clock, Epochs, TokenStore},
+    domain::{Administration, Clock, Epochs, Inspection, Revocations, TokenStore},
     proto::{
         DESCRIPTORS, cache_service_server::CacheServiceServer, health::health_server::HealthServer,
         status_service_server::StatusServiceServer, token_admin_service_server::TokenAdminServiceServer,
@@ -17,49 +20,55 @@ use crate::{
 };
 
 mod accept;
-mod activity;
+pub(crate) mod activity;
 mod cache_service;
 mod caller;
-mod connection;
+pub(crate) mod connection;
 mod convert;
 mod edge;
+mod ext_authz;
 pub mod health;
-mod listener;
+pub(crate) mod listener;
 mod status;
 mod status_service;
 pub mod tls;
 mod token_admin_service;
 mod token_service;
 mod user_service;
+mod watchers;
 mod whole;
 
 pub use accept::raise_open_files;
 pub use cache_service::Caches;
 pub use caller::Gate;
 pub use edge::EdgeLayer;
+pub use ext_authz::{ExtAuthz, SERVICE as EXT_AUTHZ};
 pub use listener::{Address, Listener};
 pub use status::ERROR_DOMAIN;
 pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
 pub use token_admin_service::TokenAdmin;
 pub use token_service::Tokens;
 pub use user_service::Owners;
+pub use watchers::{Closing, Watchers};
 
 /// Largest question to health, in bytes: probes are answered even while load is shed.
 const MAX_PROBE_BYTES: usize = 1024;
 
 /// Everything that answers requests.
 #[derive(Debug)]
-pub struct Services<S, C, V> {
+pub struct Services<S, C, V, R> {
     /// `tokenward.v1.TokenService`.
     pub tokens: Tokens<S, C>,
     /// `tokenward.v1.TokenAdminService`.
-    pub admin: TokenAdmin<S, C>,
+    pub admin: TokenAdmin<S, C, R>,
     /// `tokenward.v1.UserService`.
     pub owners: Owners<S, C>,
     /// `tokenward.v1.CacheService`.
     pub caches: Caches<S>,
     /// `tokenward.v1.StatusService`.
-    pub replica: Replica<C, V>,
+    pub replica: Arc<Replica<C, V>>,
+    /// `envoy.service.auth.v3.Authorization`, where Envoy is served.
+    pub ext_authz: Option<ExtAuthz<S, C>>,
     /// `grpc.health.v1.Health`.
     pub probes: health::Probes,
 }
@@ -77,28 +86,30 @@ pub struct Socket<'a> {
 
 /// Serves until `stop`, then lets requests under way finish, and after them `changes`, whose
 /// callers may have gone, for at most `server.drain_timeout` in all.
-pub async fn serve<S, C, V>(
+pub async fn serve<S, C, V, R>(
     socket: Socket<'_>,
     settings: &config::Server,
     gate: Gate,
-    services: Services<S, C, V>,
+    services: Services<S, C, V, R>,
     stop: CancellationToken,
     changes: impl Future<Output = ()>,
 ) where
-    S: TokenStore + Epochs,
+    S: TokenStore + Administration + Epochs + Inspection,
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
+    R: Revocations,
 {
     let edge = EdgeLayer::new(gate, settings.max_concurrent_requests, settings.request_timeout);
     let services = edge.layer(routes(settings, services).prepare());
     accept::serve(socket, settings, services, stop, changes).await;
 }
 
-fn routes<S, C, V>(settings: &config::Server, services: Services<S, C, V>) -> Routes
+fn routes<S, C, V, R>(settings: &config::Server, services: Services<S, C, V, R>) -> Routes
 where
-    S: TokenStore + Epochs,
+    S: TokenStore + Administration + Epochs + Inspection,
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
+    R: Revocations,
 {
     let limit = usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX);
     let mut routes = Routes::default()
@@ -106,8 +117,11 @@ where
         .add_service(TokenAdminServiceServer::new(services.admin).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(services.owners).max_decoding_message_size(limit))
         .add_service(CacheServiceServer::new(services.caches).max_decoding_message_size(limit))
-        .add_service(StatusServiceServer::new(services.replica).max_decoding_message_size(limit))
+        .add_service(StatusServiceServer::from_arc(services.replica).max_decoding_message_size(limit))
         .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES));
+    if let Some(door) = services.ext_authz {
+        routes = routes.add_service(AuthorizationServer::new(door).max_decoding_message_size(limit));
+    }
     if settings.reflection {
         let described = "build.rs wrote the descriptor set";
         routes = routes

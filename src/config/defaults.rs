@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis,
+    Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune, Redis,
     RevokeAck, SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
 };
 
@@ -29,8 +29,15 @@ impl Default for Server {
             delivery_timeout: Duration::from_secs(10),
             drain_delay: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(15),
+            max_watchers: 1_000,
             reflection: false,
         }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: String::new(), max_connections: 256 }
     }
 }
 
@@ -45,6 +52,9 @@ impl Default for Database {
         Self {
             url: SecretText::new("sqlite://tokenward.db"),
             url_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             schema: SchemaPreset::Native,
             max_connections: 10,
             acquire_timeout: Duration::from_millis(250),
@@ -62,6 +72,9 @@ impl Default for Redis {
             username: None,
             password: SecretText::default(),
             password_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             key_prefix: "tokenward".to_owned(),
             command_timeout: Duration::from_millis(50),
             connect_timeout: Duration::from_millis(250),
@@ -127,6 +140,8 @@ impl Default for Tokens {
             hash: TokenHash::Sha512,
             accept_digests: None,
             upgrade_digests: false,
+            client_cache_ttl: Duration::ZERO,
+            track_last_used: true,
             request_id_retention: Duration::from_hours(1),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, slice, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
+use futures::future::join_all;
 
 use super::{
     digest::{Digests, Hashing},
@@ -14,9 +14,6 @@ use super::{
     token::Token,
 };
 
-/// Look-ups of one batch under way at once, so that a cold batch does not use up the database's bound.
-const BATCH_CONCURRENCY: usize = 16;
-
 /// Decides whether presented tokens are active.
 #[derive(Debug)]
 pub struct Authenticator<S, C> {
@@ -24,6 +21,7 @@ pub struct Authenticator<S, C> {
     clock: C,
     hashing: Hashing,
     sliding: Option<Sliding>,
+    reuse: Duration,
 }
 
 /// One question.
@@ -55,6 +53,8 @@ pub struct Answer {
     pub source: Source,
     /// Upper bound on how old the underlying read is.
     pub age: Duration,
+    /// How long the caller may go on with the answer; `None`: not at all.
+    pub reusable_for: Option<Duration>,
 }
 
 // === impl Authenticator ===
@@ -62,7 +62,14 @@ pub struct Answer {
 impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// Decides over the tokens in `store`, whose expiry moves with their use when there is a `sliding`.
     pub fn new(store: Arc<S>, clock: C, hashing: Hashing, sliding: Option<Sliding>) -> Self {
-        Self { store, clock, hashing, sliding }
+        Self { store, clock, hashing, sliding, reuse: Duration::ZERO }
+    }
+
+    /// Lets callers go on for this time with the answer that a token is active, while it has not expired: zero for not
+    /// at all.
+    #[must_use]
+    pub fn reusable_for(self, time: Duration) -> Self {
+        Self { reuse: time, ..self }
     }
 
     /// Says whether a token is active now, and whose it is. A malformed one costs no I/O.
@@ -87,8 +94,16 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// As [`Self::authenticate`].
     pub async fn authenticate_all(&self, mut batch: Vec<Presented>) -> Result<Vec<Answer>, Error> {
         self.fence(&mut batch).await;
+        let asked: Vec<_> = batch.iter().map(|presented| presented.asked(&self.hashing)).collect();
+        let looks = asked.iter().zip(&batch).filter_map(|(digests, presented)| Some(((*digests)?, presented.look())));
         // One that cannot be answered fails the batch: it must not be called inactive.
-        stream::iter(batch).map(|presented| self.decide(presented)).buffered(BATCH_CONCURRENCY).try_collect().await
+        let mut readings = self.store.find_all(looks.collect()).await?.into_iter();
+        let mut answers = Vec::with_capacity(batch.len());
+        for (digests, presented) in asked.into_iter().zip(&batch) {
+            let reading = digests.and_then(|digests| Some((digests, readings.next()?)));
+            answers.push(self.judge(presented, reading).await?);
+        }
+        Ok(answers)
     }
 
     /// Waits until what is cached reflects the revisions asked for, and has the primary asked
@@ -105,12 +120,20 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     }
 
     async fn decide(&self, presented: Presented) -> Result<Answer, Error> {
-        let Some(token) = &presented.token else { return Ok(Answer::malformed()) };
-        let digests = self.hashing.digests(token);
-        let reading = self.store.find(digests, presented.look()).await?;
+        let reading = match presented.asked(&self.hashing) {
+            Some(digests) => Some((digests, self.store.find(digests, presented.look()).await?)),
+            None => None,
+        };
+        self.judge(&presented, reading).await
+    }
+
+    /// The answer to one question; without a reading, to a text that no issuer could have made.
+    async fn judge(&self, presented: &Presented, reading: Option<(Digests, Reading)>) -> Result<Answer, Error> {
+        let Some((digests, reading)) = reading else { return Ok(Answer::malformed()) };
         if presented.min_revision.is_some_and(|asked| falls_short(&reading, asked)) {
             return Err(Error::Unavailable(Box::new(NotReached)));
         }
+        let mut reusable_for = None;
         let verdict = match reading.found {
             Found::Unknown => Err(InactiveReason::Unknown),
             Found::Revoked => Err(InactiveReason::Revoked),
@@ -118,12 +141,22 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
                 let now = self.clock.now();
                 let verdict = record.admit(now, &presented.required_scopes);
                 if verdict.is_ok() {
+                    self.store.used(&record, now);
                     self.slide(digests, &record, now).await;
+                    reusable_for = self.reusable(&presented, &record, now);
                 }
                 verdict.map(|()| record)
             }
         };
-        Ok(Answer { verdict, source: reading.source, age: reading.age })
+        Ok(Answer { verdict, source: reading.source, age: reading.age, reusable_for })
+    }
+
+    /// How long the answer that this token is active may be used again. Who asked the primary wants no answer of
+    /// before; and a token that was not active may be so any time, after a mistake was mended.
+    fn reusable(&self, presented: &Presented, record: &TokenRecord, now: Timestamp) -> Option<Duration> {
+        let left = record.expiry.map_or(self.reuse, |expiry| (expiry - now).to_std().unwrap_or_default());
+        let time = self.reuse.min(left);
+        (!time.is_zero() && presented.freshness != Freshness::Primary).then_some(time)
     }
 
     /// Has a token that was accepted end later, when that is due. The answer does not depend on it.
@@ -144,6 +177,11 @@ fn falls_short(reading: &Reading, asked: Position) -> bool {
 // === impl Presented ===
 
 impl Presented {
+    /// What the token may be stored under.
+    fn asked(&self, hashing: &Hashing) -> Option<Digests> {
+        self.token.as_ref().map(|token| hashing.digests(token))
+    }
+
     fn look(&self) -> Look {
         Look { freshness: self.freshness, quota: self.quota.clone() }
     }
@@ -158,7 +196,8 @@ impl Presented {
 
 impl Answer {
     fn malformed() -> Self {
-        Self { verdict: Err(InactiveReason::Malformed), source: Source::TokenFormat, age: Duration::ZERO }
+        let verdict = Err(InactiveReason::Malformed);
+        Self { verdict, source: Source::TokenFormat, age: Duration::ZERO, reusable_for: None }
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     clock::to_microseconds,
-    digest::Hashing,
+    digest::{Digest, Hashing},
     error::Error,
     idempotency,
     ports::{Clock, IdempotentRequest, Inserted, NewToken, TokenStore},
@@ -77,6 +77,8 @@ pub struct IssueRequest {
     pub scopes: Vec<String>,
     /// Free-form annotations.
     pub metadata: BTreeMap<String, String>,
+    /// The caller that asks, where callers are known.
+    pub issuer: Option<String>,
     /// Makes a retry return the first result.
     pub request_id: Option<Uuid>,
 }
@@ -125,6 +127,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
                 metadata: request.metadata,
                 hint: token.hint(&self.policy.prefix),
             },
+            issuer: request.issuer,
             request: sealed,
         };
         match self.store.insert(new).await? {
@@ -141,12 +144,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
         first: &IdempotentRequest,
         now: Timestamp,
     ) -> Result<Issued, Error> {
-        let id = id.ok_or(Error::RequestIdReused)?;
-        let secret = Token::of(&self.policy.prefix, &idempotency::open(id, first));
-        // Only a key that sealed something else, or a row that was altered, opens to another token.
-        if self.policy.hashing.digest(&secret) != record.digest {
-            return Err(Error::RequestIdReused);
-        }
+        let secret = self.policy.reopen(id, record.digest, first)?;
         let state = record.state(now);
         Ok(Issued { secret, record, state })
     }
@@ -197,6 +195,16 @@ impl IssuePolicy {
             }
             _ => Ok(Some(to_microseconds(self.sliding.map_or(expiry, |sliding| sliding.capped(expiry, now))))),
         }
+    }
+
+    /// The token that the first request of this id sealed.
+    ///
+    /// # Errors
+    /// [`Error::RequestIdReused`].
+    pub(super) fn reopen(&self, id: Option<Uuid>, digest: Digest, first: &IdempotentRequest) -> Result<Token, Error> {
+        let secret = Token::of(&self.prefix, &idempotency::open(id.ok_or(Error::RequestIdReused)?, first));
+        // Only a key that sealed something else, or a row that was altered, opens to another token.
+        if self.hashing.digest(&secret) == digest { Ok(secret) } else { Err(Error::RequestIdReused) }
     }
 
     fn forever(&self) -> Result<Option<Timestamp>, Error> {

@@ -15,9 +15,9 @@ use sea_orm::{
     DatabaseConnection,
     sqlx::{
         ConnectOptions as _, Database, Executor as _,
-        mysql::{MySqlConnectOptions, MySqlPoolOptions},
+        mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode},
         pool::PoolOptions,
-        postgres::{PgConnectOptions, PgPoolOptions, Postgres},
+        postgres::{PgConnectOptions, PgPoolOptions, PgSslMode, Postgres},
         query,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
@@ -128,8 +128,8 @@ impl Connector {
         let url = config.url.expose();
         let options = match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => Options::Sqlite(sqlite(url)?),
-            Some("postgres" | "postgresql") => Options::Postgres(parse::<PgConnectOptions>(url)?),
-            Some("mysql" | "mariadb") => Options::Mysql(parse::<MySqlConnectOptions>(url)?),
+            Some("postgres" | "postgresql") => Options::Postgres(postgres_tls(parse(url)?, config)),
+            Some("mysql" | "mariadb") => Options::Mysql(mysql_tls(parse(url)?, config)),
             Some(_) | None => return Err(OpenError::Scheme),
         };
         Ok(Self { options, session })
@@ -188,7 +188,36 @@ impl Connector {
 fn parse<O: std::str::FromStr<Err = sea_orm::SqlxError>>(url: &str) -> Result<O, OpenError> {
     // `mariadb://` is MySQL's URL under another name.
     let url = url.strip_prefix("mariadb").map_or_else(|| url.to_owned(), |rest| format!("mysql{rest}"));
-    O::from_str(&url).map_err(OpenError::Url)
+    O::from_str(&url).map_err(|error| not_a_url(&error))
+}
+
+/// The driver quotes values of the URL, where a password may have landed.
+fn not_a_url(error: &sea_orm::SqlxError) -> OpenError {
+    let text = error.to_string();
+    OpenError::Url(match (text.find('"'), text.rfind('"')) {
+        (Some(first), Some(last)) => format!("{}..{}", &text[..first], &text[last + 1..]),
+        _ => text,
+    })
+}
+
+/// The driver reads the files for each connection.
+fn postgres_tls(options: PgConnectOptions, config: &config::Database) -> PgConnectOptions {
+    let Some(ca) = &config.tls_ca else { return options };
+    let options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca);
+    match (&config.tls_cert, &config.tls_key) {
+        (Some(cert), Some(key)) => options.ssl_client_cert(cert).ssl_client_key(key),
+        (None, _) | (_, None) => options,
+    }
+}
+
+/// As for PostgreSQL.
+fn mysql_tls(options: MySqlConnectOptions, config: &config::Database) -> MySqlConnectOptions {
+    let Some(ca) = &config.tls_ca else { return options };
+    let options = options.ssl_mode(MySqlSslMode::VerifyIdentity).ssl_ca(ca);
+    match (&config.tls_cert, &config.tls_key) {
+        (Some(cert), Some(key)) => options.ssl_client_cert(cert).ssl_client_key(key),
+        (None, _) | (_, None) => options,
+    }
 }
 
 fn bounded<DB: Database>(options: PoolOptions<DB>, limits: Limits) -> PoolOptions<DB> {
@@ -196,7 +225,7 @@ fn bounded<DB: Database>(options: PoolOptions<DB>, limits: Limits) -> PoolOption
 }
 
 fn sqlite(url: &str) -> Result<SqliteConnectOptions, OpenError> {
-    let options = SqliteConnectOptions::from_str(url).map_err(OpenError::Url)?;
+    let options = SqliteConnectOptions::from_str(url).map_err(|error| not_a_url(&error))?;
     if url.contains(":memory:") || url.contains("mode=memory") {
         return Err(OpenError::InMemory);
     }
@@ -264,4 +293,26 @@ fn mysql(options: PoolOptions<sea_orm::sqlx::MySql>, limits: Limits) -> PoolOpti
 
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_url_is_said_without_its_parts() {
+        for (url, part) in [
+            ("postgres://u:hunter2@h/d?sslmode=hunter2", "ssl_mode"),
+            ("postgres://u:hunter2@h/d?sslmode=hun\"ter2", "ssl_mode"),
+            ("postgres://u:hunter2@h:port/d", "port"),
+            ("mysql://u:hunter2@h/d?ssl-mode=hunter2", "ssl_mode"),
+            ("sqlite://file?mode=hunter2", "mode"),
+        ] {
+            let config = config::Database { url: config::SecretText::new(url), ..config::Database::default() };
+            let session = Session::of(&Schema::resolve(&config::Config::default()).expect("the defaults are good"));
+            let error = Connector::new(&config, session).err().expect(url);
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(part) && !shown.contains("ter2"), "{shown}");
+        }
+    }
 }

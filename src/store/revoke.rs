@@ -181,7 +181,7 @@ async fn delete(
 }
 
 /// Writes into the details how tokens ended. One that another program issued has no detail yet.
-async fn mark(
+pub(super) async fn mark(
     inner: &Inner,
     transaction: &Transaction<'_>,
     ended: &[EndedRow],

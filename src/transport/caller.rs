@@ -8,6 +8,7 @@ use tonic::Status;
 use super::status;
 use crate::{
     callers::{Caller, Credential, Directory, Refused, San},
+    domain::Quota,
     reload::Live,
 };
 
@@ -55,9 +56,20 @@ impl Gate {
     }
 }
 
+/// Who issues a token by this call, where callers are known.
+pub(super) fn issuer<T>(request: &tonic::Request<T>) -> Option<String> {
+    let caller = request.extensions().get::<Caller>()?;
+    (!caller.name.is_empty()).then(|| caller.name.to_string())
+}
+
 /// Whether the call asks for health.
 pub(super) fn is_probe(path: &str) -> bool {
     path.starts_with(HEALTH)
+}
+
+/// What a call's look-ups are charged to.
+pub(super) fn quota<T>(request: &tonic::Request<T>) -> Option<Arc<Quota>> {
+    request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
 }
 
 fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Status> {
@@ -92,6 +104,8 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, Malformed> {
     if is_one_key { Ok(Some(key)) } else { Err(Malformed) }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,14 +43,14 @@ pub enum Address {
 
 /// A connection that was accepted; of no runtime yet.
 #[derive(Debug)]
-pub(super) enum Accepted {
+pub(crate) enum Accepted {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
 
 /// The same, of the runtime that serves it.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -87,7 +87,7 @@ impl Listener {
     ///
     /// # Cancel safety
     /// No connection is lost.
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -104,7 +104,7 @@ impl Listener {
 
 impl Accepted {
     /// Hands it to the runtime of the calling task.
-    pub(super) fn register(self) -> io::Result<Stream> {
+    pub(crate) fn register(self) -> io::Result<Stream> {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
             Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),

@@ -2,14 +2,17 @@
 
 use std::{fs, path::Path};
 
-use crate::harness::server::{Settings, directory, setting};
+use crate::harness::{
+    canary,
+    server::{Settings, directory, setting},
+};
 
 mod floods;
 mod keys;
 mod methods;
 mod quota;
 mod sockets;
-mod tls;
+pub(crate) mod tls;
 
 /// A key of the caller that may do everything.
 const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
@@ -31,6 +34,7 @@ const CALLERS: &str = r#"
 
 /// A directory with the callers file and the keys, and the setting that names the file.
 fn known() -> (tempfile::TempDir, Settings) {
+    [ADMIN, GATEWAY].into_iter().for_each(canary::know);
     let dir = directory();
     fs::write(dir.path().join("admin.keys"), ADMIN).expect("a test's directory is writable");
     fs::write(dir.path().join("gateway.keys"), GATEWAY).expect("a test's directory is writable");

@@ -2,22 +2,30 @@
 
 mod harness;
 
+mod attacks;
 mod bad_input;
 mod bench;
 mod callers;
 mod cli;
 mod coherence;
+mod deploy;
 mod django;
+mod doors;
 mod health;
+mod http;
 mod import_rule;
 mod interop;
 mod journal;
 mod knox;
 mod outage;
 mod outcomes;
+mod page;
 mod queries;
 mod replicas;
 mod rpc;
+mod secrets;
 mod shutdown;
 mod sliding;
+mod topology;
 mod upkeep;
+mod watch;

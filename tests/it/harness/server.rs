@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::{
+    canary,
     client::Client,
     eventually::{eventually, report},
     process::Process,
@@ -19,6 +20,16 @@ use super::{
 
 /// What the first line on standard output says before the address.
 const LISTENING: &str = "tokenward listening on ";
+
+/// What the line about the second listener says before the address.
+const HTTP: &str = "probes, metrics and status on ";
+/// Settings whose values are secrets as a whole.
+const SECRET: [&str; 4] = [
+    "TOKENWARD_CACHE__MAC_KEY",
+    "TOKENWARD_CACHE__MAC_KEY_PREVIOUS",
+    "TOKENWARD_REDIS__PASSWORD",
+    "TOKENWARD_KNOX_REDIS__PASSWORD",
+];
 
 /// Settings as environment variables: `("TOKENWARD_TOKENS__TTL", "72h")`.
 pub(crate) type Settings = Vec<(String, String)>;
@@ -48,8 +59,17 @@ impl Server {
 
     /// Starts the service at an address of its own, with its clients speaking TLS or not.
     pub(crate) async fn start_on(dir: TempDir, settings: &Settings, at: &str, tls: Option<ClientTlsConfig>) -> Self {
-        let mut command = tokenward(dir.path(), settings);
-        command.args(["serve", "--listen", at]);
+        Self::launch(tokenward(dir.path(), settings), dir, at, tls).await
+    }
+
+    /// Starts another build of the service.
+    pub(crate) async fn start_program(binary: &Path, settings: &Settings) -> Self {
+        let dir = template::directory();
+        Self::launch(program(binary, dir.path(), settings), dir, "127.0.0.1:0", None).await
+    }
+
+    async fn launch(mut command: Command, dir: TempDir, at: &str, tls: Option<ClientTlsConfig>) -> Self {
+        command.args(["serve", "--listen", at]).envs(wanted_log());
         let mut process = Process::spawn(command, dir.path(), "tokenward");
         let listening = async || listening_on(&process).or_else(|| process.exited().map(|_| String::new()));
         let url = eventually("tokenward listens", listening).await;
@@ -61,6 +81,13 @@ impl Server {
     /// Where it serves: `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where the second listener is: `http://127.0.0.1:PORT`. The settings have to ask for one.
+    pub(crate) fn http(&self) -> String {
+        let out = self.process.stdout();
+        let url = out.lines().find_map(|line| line.strip_prefix(HTTP));
+        url.unwrap_or_else(|| panic!("the second line says where: {out}")).to_owned()
     }
 
     /// Its working directory, with the SQLite file of the embedded default.
@@ -91,6 +118,16 @@ impl Server {
     /// Its memory that is in RAM, in MiB.
     pub(crate) fn resident(&self) -> u64 {
         self.process.resident()
+    }
+
+    /// What the host's other users see of how it was started.
+    pub(crate) fn command_line(&self) -> Vec<u8> {
+        self.process.command_line()
+    }
+
+    /// What it holds open.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.process.descriptors()
     }
 
     /// What it logged and printed.
@@ -128,13 +165,32 @@ impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
             report(&format!("--- output of tokenward ---\n{}--- end ---", self.output()));
+        } else {
+            canary::assert_unseen(self.output().as_bytes(), "the output of tokenward");
         }
     }
 }
 
-/// The program, with these settings and none of the developer's own.
+/// What the whole suite is to log, where that was asked for.
+fn wanted_log() -> Option<(&'static str, String)> {
+    std::env::var("TOKENWARD_TEST_LOG").ok().map(|level| ("TOKENWARD_LOG__LEVEL", level))
+}
+
+/// The program, with these settings and none of the developer's own. What of them is secret, its output must not hold.
 pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenward"));
+    // For measurements: another build of it than the tests' own.
+    let other = std::env::var_os("TOKENWARD_TEST_PROGRAM");
+    program(Path::new(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_tokenward").as_ref())), dir, settings)
+}
+
+/// Another build of the program, likewise.
+pub(crate) fn program(binary: &Path, dir: &Path, settings: &Settings) -> Command {
+    for (name, value) in settings {
+        if SECRET.contains(&name.as_str()) {
+            canary::know(value);
+        }
+    }
+    let mut command = Command::new(binary);
     command.current_dir(dir).env_clear().envs(settings.iter().cloned());
     command
 }
