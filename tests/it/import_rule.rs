@@ -9,7 +9,7 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 22] = [
+const RULES: [(&str, &[&str]); 23] = [
     ("domain", &[]),
     ("config", &["domain", "reload", "tls"]),
     ("component", &[]),
