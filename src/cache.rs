@@ -29,9 +29,13 @@ mod counters;
 mod entry;
 mod extend;
 mod find;
+mod find_all;
 mod flight;
 mod flush;
 mod inspect;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod key;
 mod mac;
 mod memory;

@@ -141,8 +141,9 @@ pub struct Server {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Http {
-    /// Address and port for `/livez`, `/readyz`, `/metrics` and `/status.json`, or `unix:PATH`; port 0 takes a free
-    /// one. Empty: there is no such listener. They need no credential, and tell no secret, token or user.
+    /// Address and port for the status page (`/`), `/livez`, `/readyz`, `/metrics` and `/status.json`, or `unix:PATH`;
+    /// port 0 takes a free one. Empty: there is no such listener. They need no credential, and tell no secret, token or
+    /// user.
     pub listen: String,
     /// Connections open at once; one more takes the place of the longest idle one, else it is closed.
     pub max_connections: u32,

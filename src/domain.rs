@@ -9,6 +9,8 @@ mod authenticator;
 mod clock;
 mod digest;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod idempotency;
 mod inspection;
 mod issuer;

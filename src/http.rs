@@ -25,9 +25,11 @@ use crate::{
 
 mod listener;
 pub mod oauth;
+mod page;
 mod probes;
 mod scrape;
 mod status;
+mod verdict;
 
 pub use listener::serve;
 
@@ -54,9 +56,9 @@ where
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
     Router::new()
-        .merge(probes::routes(sources.readiness))
+        .merge(probes::routes(sources.readiness.clone()))
         .merge(scrape::routes(sources.registry))
-        .merge(status::routes(sources.replica))
+        .merge(status::routes(sources.replica, sources.readiness))
         .merge(doors)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(limited))

@@ -23,6 +23,7 @@ pub mod http;
 pub mod transport;
 
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod shutdown;
 pub mod telemetry;

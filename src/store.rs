@@ -115,9 +115,11 @@ pub enum OpenError {
     /// Not a URL of a database that is supported.
     #[error("database.url must begin with sqlite://, postgres:// or mysql://")]
     Scheme,
-    /// Not a URL.
-    #[error("database.url cannot be read: use sqlite://PATH, postgres://USER@HOST/NAME or mysql://USER@HOST/NAME")]
-    Url(#[source] sea_orm::SqlxError),
+    /// Not a URL; with what the driver says of it, but for what it quotes.
+    #[error(
+        "database.url cannot be read ({0}): use sqlite://PATH, postgres://USER@HOST/NAME or mysql://USER@HOST/NAME"
+    )]
+    Url(String),
     /// Each connection would have its own database, gone with it.
     #[error("database.url names a database in memory: use a file, sqlite://PATH")]
     InMemory,
@@ -250,6 +252,11 @@ impl Database {
 impl TokenStore for Database {
     async fn find(&self, digests: impl Into<Digests> + Send, _: impl Into<Look> + Send) -> Result<Reading, Error> {
         Ok(find::find(&self.0, digests.into()).await?)
+    }
+
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+        let digests: Vec<_> = batch.into_iter().map(|(digests, _)| digests).collect();
+        Ok(find::find_all(&self.0, &digests).await?)
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {

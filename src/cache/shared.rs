@@ -26,6 +26,7 @@ use tokio::{
     time::timeout,
 };
 
+mod batch;
 mod client;
 mod error;
 mod link;
@@ -82,6 +83,8 @@ struct Inner {
     links: Vec<Arc<Link>>,
     threads: Vec<ThreadId>,
     turn: AtomicUsize,
+    /// Whether a command may name one key only.
+    clustered: bool,
     in_flight: Semaphore,
     keys: Keys,
     mac_keys: MacKeys,
@@ -129,6 +132,7 @@ impl SharedCache {
             supervisors.spawn_on(reload.run(), &seat.runtime);
         }
         let inner = Inner {
+            clustered: blueprint.is_clustered(),
             links,
             threads: threads.seats().iter().map(|seat| seat.thread).collect(),
             turn: AtomicUsize::new(0),

@@ -30,6 +30,10 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         self.inner.find(digests.into(), look.into()).await
     }
 
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+        self.inner.find_all(batch).await
+    }
+
     async fn reflects(&self, position: Position) -> bool {
         let Some(proof) = &self.inner.proof else { return false };
         let covered = timeout(REVISION_WAIT, proof.journal.revision_covered(position)).await;

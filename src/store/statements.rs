@@ -16,12 +16,19 @@ use crate::{config::SchemaPreset, domain::Cursor};
 /// Columns of [`Names::record`] and [`Names::detail_record`] in their order; see `rows.rs`.
 pub(super) const RECORD_COLUMNS: usize = 10;
 
+/// How many digests one look-up may name; a batch is filled up to the next of them, so that a connection prepares few
+/// statements.
+pub(super) const BATCHES: [usize; 4] = [4, 20, 100, 200];
+
 /// SQL text, ready to run.
 pub(super) struct Statements {
     /// (digest, digest): clock, record, user.
     pub(super) find: String,
     /// (digest, legacy digest, the same two): clock, when one of them was revoked, record, user; one row or several.
     pub(super) find_either: String,
+    /// As many digests as [`BATCHES`] says, twice: clock, a revoked digest or NULL, record, user; a row for each token
+    /// that is there, or one without, and a row for each digest that was revoked.
+    pub(super) find_all: [String; BATCHES.len()],
     /// (): the clock, see `rows::position`.
     pub(super) clock: String,
     /// (user): a user.
@@ -133,6 +140,7 @@ impl Statements {
         Self {
             find: sql(&names.find(&record, &user)),
             find_either: sql(&names.find_either(&record, &user)),
+            find_all: BATCHES.map(|keys| sql(&names.find_all(&record, &user, keys))),
             clock: format!("SELECT {} FROM {CLOCK_TABLE} c WHERE c.id = 1", dialect.position()),
             user: sql(&user_by_id),
             user_held_shared: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Shared))),
@@ -309,6 +317,25 @@ impl Names {
              LEFT JOIN {} u ON u.{} = t.{} WHERE c.id = 1",
             dialect.position(),
             dialect.time("r.revoked_at"),
+            t.table,
+            t.digest,
+            dialect.bytewise(&format!("t.{}", t.digest)),
+            u.table,
+            u.id,
+            t.user
+        )
+    }
+
+    fn find_all(&self, record: &str, user: &str, keys: usize) -> String {
+        let Self { dialect, token: t, user: u, .. } = self;
+        let (position, keys) = (dialect.position(), vec!["?"; keys].join(", "));
+        let absent = vec!["NULL"; RECORD_COLUMNS + u.columns()].join(", ");
+        format!(
+            "SELECT {position}, NULL AS revoked, {record}, {user} FROM {CLOCK_TABLE} c \
+             LEFT JOIN {} t ON t.{} IN ({keys}) LEFT JOIN {DETAIL_TABLE} d ON d.digest = {} \
+             LEFT JOIN {} u ON u.{} = t.{} WHERE c.id = 1 \
+             UNION ALL SELECT {position}, r.digest, {absent} FROM {CLOCK_TABLE} c \
+             JOIN {DETAIL_TABLE} r ON r.digest IN ({keys}) AND r.revoked_at IS NOT NULL WHERE c.id = 1",
             t.table,
             t.digest,
             dialect.bytewise(&format!("t.{}", t.digest)),

@@ -105,6 +105,8 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, Malformed> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -2,10 +2,13 @@
 
 mod harness;
 
+mod attacks;
 mod bad_input;
+mod bench;
 mod callers;
 mod cli;
 mod coherence;
+mod deploy;
 mod django;
 mod doors;
 mod health;
@@ -16,9 +19,11 @@ mod journal;
 mod knox;
 mod outage;
 mod outcomes;
+mod page;
 mod queries;
 mod replicas;
 mod rpc;
+mod secrets;
 mod shutdown;
 mod sliding;
 mod topology;

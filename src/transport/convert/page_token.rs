@@ -78,6 +78,8 @@ fn check(place: &[u8], user: &str, states: &[TokenState]) -> [u8; CHECK_BYTES] {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::Token;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::{
+    canary,
     client::Client,
     eventually::{eventually, report},
     process::Process,
@@ -22,6 +23,13 @@ const LISTENING: &str = "tokenward listening on ";
 
 /// What the line about the second listener says before the address.
 const HTTP: &str = "probes, metrics and status on ";
+/// Settings whose values are secrets as a whole.
+const SECRET: [&str; 4] = [
+    "TOKENWARD_CACHE__MAC_KEY",
+    "TOKENWARD_CACHE__MAC_KEY_PREVIOUS",
+    "TOKENWARD_REDIS__PASSWORD",
+    "TOKENWARD_KNOX_REDIS__PASSWORD",
+];
 
 /// Settings as environment variables: `("TOKENWARD_TOKENS__TTL", "72h")`.
 pub(crate) type Settings = Vec<(String, String)>;
@@ -61,7 +69,7 @@ impl Server {
     }
 
     async fn launch(mut command: Command, dir: TempDir, at: &str, tls: Option<ClientTlsConfig>) -> Self {
-        command.args(["serve", "--listen", at]);
+        command.args(["serve", "--listen", at]).envs(wanted_log());
         let mut process = Process::spawn(command, dir.path(), "tokenward");
         let listening = async || listening_on(&process).or_else(|| process.exited().map(|_| String::new()));
         let url = eventually("tokenward listens", listening).await;
@@ -112,6 +120,16 @@ impl Server {
         self.process.resident()
     }
 
+    /// What the host's other users see of how it was started.
+    pub(crate) fn command_line(&self) -> Vec<u8> {
+        self.process.command_line()
+    }
+
+    /// What it holds open.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.process.descriptors()
+    }
+
     /// What it logged and printed.
     pub(crate) fn output(&self) -> String {
         self.process.stdout() + &self.process.stderr()
@@ -147,17 +165,31 @@ impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
             report(&format!("--- output of tokenward ---\n{}--- end ---", self.output()));
+        } else {
+            canary::assert_unseen(self.output().as_bytes(), "the output of tokenward");
         }
     }
 }
 
-/// The program, with these settings and none of the developer's own.
+/// What the whole suite is to log, where that was asked for.
+fn wanted_log() -> Option<(&'static str, String)> {
+    std::env::var("TOKENWARD_TEST_LOG").ok().map(|level| ("TOKENWARD_LOG__LEVEL", level))
+}
+
+/// The program, with these settings and none of the developer's own. What of them is secret, its output must not hold.
 pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
-    program(Path::new(env!("CARGO_BIN_EXE_tokenward")), dir, settings)
+    // For measurements: another build of it than the tests' own.
+    let other = std::env::var_os("TOKENWARD_TEST_PROGRAM");
+    program(Path::new(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_tokenward").as_ref())), dir, settings)
 }
 
 /// Another build of the program, likewise.
 pub(crate) fn program(binary: &Path, dir: &Path, settings: &Settings) -> Command {
+    for (name, value) in settings {
+        if SECRET.contains(&name.as_str()) {
+            canary::know(value);
+        }
+    }
     let mut command = Command::new(binary);
     command.current_dir(dir).env_clear().envs(settings.iter().cloned());
     command

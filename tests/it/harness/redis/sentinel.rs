@@ -106,7 +106,8 @@ impl Sentinel {
 
     /// Runs a command on a Sentinel.
     pub(crate) async fn try_command(&self, number: usize, words: &[&str]) -> Option<Reply> {
-        exchange_with(&self.sentinels[number].dir.path().join("redis.sock"), None, words).await
+        let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
+        exchange_with(&self.sentinels[number].dir.path().join("redis.sock"), None, &words).await
     }
 
     async fn field(&self, number: usize, name: &str) -> Option<String> {
