@@ -18,7 +18,7 @@ use crate::{
     config::{self, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
     domain::{
         Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires, Revoker, Sliding,
-        TokenPrefix, Users,
+        TokenForm, Users,
     },
     journal::{self, DatabaseClock, Terms},
     shutdown::{Shutdown, Signals},
@@ -356,9 +356,15 @@ fn services<V>(
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens)),
+            Authenticator::new(
+                Arc::clone(store),
+                clock(),
+                hashing(config),
+                form(&config.tokens),
+                sliding(&config.tokens),
+            ),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
-            Revoker::new(Arc::clone(store), clock(), hashing(config)),
+            Revoker::new(Arc::clone(store), clock(), hashing(config), form(&config.tokens)),
         ),
         admin: TokenAdmin::new(Arc::clone(&users), clock()),
         owners: Owners::new(users),
@@ -375,9 +381,13 @@ fn issue_policy(config: &Config) -> IssuePolicy {
         max_ttl: Some(tokens.max_ttl).filter(|limit| !limit.is_zero()),
         never_expires: if tokens.allow_never_expires { NeverExpires::Allowed } else { NeverExpires::Refused },
         sliding: sliding(tokens),
-        prefix: tokens.prefix.parse::<TokenPrefix>().expect("the configuration was validated"),
+        form: form(tokens),
         hashing: hashing(config),
     }
+}
+
+fn form(tokens: &config::Tokens) -> TokenForm {
+    tokens.form().expect("the configuration was validated")
 }
 
 fn sliding(tokens: &config::Tokens) -> Option<Sliding> {

@@ -14,6 +14,7 @@ mod coerce;
 mod defaults;
 mod describe;
 mod fault;
+mod form;
 mod layers;
 mod schema;
 mod secret;
@@ -24,7 +25,7 @@ mod validate;
 pub use describe::{default_toml, print_json, print_toml, readme_table};
 pub use fault::{Fault, Faults, Origin};
 pub use layers::{Flag, Loaded, Purpose, Sources, load};
-pub use schema::{DigestForm, SchemaNames, TokenHash, UserIdType};
+pub use schema::{DigestForm, SchemaNames, TokenFormat, TokenHash, UserIdType};
 pub use secret::SecretText;
 
 /// All settings.
@@ -348,6 +349,11 @@ pub struct Tokens {
     pub allow_never_expires: bool,
     /// Head of every issued token, at most 10 visible ASCII characters.
     pub prefix: String,
+    /// What follows it: `knox` (64 hexadecimal digits) or `checksummed` (43 digits of base 62, and 6 of a CRC32 of
+    /// what is before, as in GitHub's tokens). With a checksum, a token that begins with the prefix and has neither a
+    /// right checksum nor knox's form is answered `MALFORMED` without a look-up. That needs a prefix whose last
+    /// character is none of 0-9 and a-f, and with which no token of another, longer prefix begins.
+    pub format: TokenFormat,
     /// Live tokens a user may have; 0 for no limit.
     pub limit_per_user: u32,
     /// Hash function of digests, as knox's `SECURE_HASH_ALGORITHM`: `sha512`, `sha256`, `sha3-512` or `blake2b-512`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis,
-    RevokeAck, SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
+    RevokeAck, SchemaPreset, SecretText, Server, TokenFormat, TokenHash, Tokens, Users,
 };
 
 impl Default for Server {
@@ -123,6 +123,7 @@ impl Default for Tokens {
             refresh_max_ttl: Duration::ZERO,
             allow_never_expires: false,
             prefix: String::new(),
+            format: TokenFormat::Knox,
             limit_per_user: 0,
             hash: TokenHash::Sha512,
             accept_digests: None,

@@ -8,11 +8,11 @@ use super::{
     Breaker, Callers, Database, Fault, Health, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames, SecretText,
     Server, Tokens,
 };
-use crate::domain::TokenPrefix;
 
 mod adopted;
 mod cache;
 mod sliding;
+mod tokens;
 
 const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
 const REDIS_SCHEMES: [&str; 7] = [
@@ -188,18 +188,6 @@ impl Judge<'_> {
             let problem = format!("is longer than breaker.open_max, {}", text(breaker.open_max));
             self.refuse(&["breaker.open_min", "breaker.open_max"], problem, "give a time up to breaker.open_max");
         }
-    }
-
-    fn tokens(&mut self, tokens: &Tokens) {
-        self.more_than_none("tokens.ttl", tokens.ttl);
-        if !tokens.max_ttl.is_zero() && tokens.ttl > tokens.max_ttl {
-            let problem = format!("is {}, longer than tokens.max_ttl, {}", text(tokens.ttl), text(tokens.max_ttl));
-            self.refuse(&["tokens.ttl", "tokens.max_ttl"], problem, "shorten tokens.ttl or raise tokens.max_ttl");
-        }
-        if let Err(error) = tokens.prefix.parse::<TokenPrefix>() {
-            self.refuse(&["tokens.prefix"], "is no token prefix", error);
-        }
-        self.more_than_none("tokens.request_id_retention", tokens.request_id_retention);
     }
 
     fn health(&mut self, health: &Health) {
@@ -410,6 +398,11 @@ mod tests {
                 "tokens.auto_refresh = true\ntokens.refresh_max_ttl = \"11h\"",
             ),
             ("tokens.prefix = \"12345678901\"", "tokens.prefix = \"knx_\""),
+            ("tokens.format = \"checksummed\"", "tokens.format = \"checksummed\"\ntokens.prefix = \"knx_\""),
+            (
+                "tokens.format = \"checksummed\"\ntokens.prefix = \"ab\"",
+                "tokens.format = \"knox\"\ntokens.prefix = \"ab\"",
+            ),
             ("tokens.accept_digests = [\"knox4\"]", "tokens.accept_digests = [\"knox4\", \"knox5\"]"),
             (
                 "tokens.accept_digests = [\"knox5\"]\ntokens.upgrade_digests = true",

@@ -7,6 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use super::{
     digest::{Digests, Hashing},
     error::{Error, InactiveReason},
+    form::TokenForm,
     ports::{Clock, Found, Freshness, Position, Reading, Source, TokenStore},
     quota::{Look, Quota},
     record::{Timestamp, TokenRecord},
@@ -23,6 +24,7 @@ pub struct Authenticator<S, C> {
     store: Arc<S>,
     clock: C,
     hashing: Hashing,
+    form: TokenForm,
     sliding: Option<Sliding>,
 }
 
@@ -61,8 +63,8 @@ pub struct Answer {
 
 impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// Decides over the tokens in `store`, whose expiry moves with their use when there is a `sliding`.
-    pub fn new(store: Arc<S>, clock: C, hashing: Hashing, sliding: Option<Sliding>) -> Self {
-        Self { store, clock, hashing, sliding }
+    pub fn new(store: Arc<S>, clock: C, hashing: Hashing, form: TokenForm, sliding: Option<Sliding>) -> Self {
+        Self { store, clock, hashing, form, sliding }
     }
 
     /// Says whether a token is active now, and whose it is. A malformed one costs no I/O.
@@ -92,8 +94,11 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     }
 
     /// Waits until what is cached reflects the revisions asked for, and has the primary asked
-    /// where it does not.
+    /// where it does not. Tokens that nobody has issued wait for nothing.
     async fn fence(&self, batch: &mut [Presented]) {
+        for presented in batch.iter_mut() {
+            presented.token.take_if(|token| !self.form.admits(token));
+        }
         let asked: HashSet<Position> = batch.iter().filter_map(Presented::fence).collect();
         let waits = asked.into_iter().map(async |place| self.store.reflects(place).await.then_some(place));
         let reached: HashSet<Position> = join_all(waits).await.into_iter().flatten().collect();

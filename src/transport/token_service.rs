@@ -71,7 +71,8 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
     async fn revoke(&self, request: Request<pb::RevokeRequest>) -> Result<Response<pb::RevokeResponse>, Status> {
         let request = request.into_inner();
         let cause = convert::revocation_cause(request.reason)?;
-        let Some(target) = convert::target(request.target)? else {
+        let target = convert::target(request.target)?.filter(|token| self.revoker.admits(token));
+        let Some(target) = target else {
             return Ok(Response::new(pb::RevokeResponse {
                 propagation: Some(convert::propagation(Propagation::Complete)),
                 ..pb::RevokeResponse::default()

@@ -19,4 +19,5 @@ mod replicas;
 mod rpc;
 mod shutdown;
 mod sliding;
+mod token_format;
 mod upkeep;
