@@ -21,11 +21,12 @@ use crate::{
         TokenForm, Users,
     },
     journal::{self, DatabaseClock, Terms},
+    reload,
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
     threads::Threads,
     transport::{
-        self, Caches, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
+        self, Caches, Door, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
@@ -43,6 +44,8 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(1);
 const CATALOG_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time to close connections at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// Longest time at the end for what the audit table has not got yet.
+const AUDIT_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two looks for `request_id`s that are past their retention.
 const PURGE_PERIOD: Duration = Duration::from_mins(1);
 
@@ -125,7 +128,8 @@ pub enum Migrate {
 pub async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let mut background = JoinSet::new();
-    let (gate, tls) = door::guard(&config, &mut background)?;
+    let reloads = reload::Counters::new();
+    let (gate, tls) = door::guard(&config, &reloads, &mut background)?;
     let database = open(&config).await?;
     let threads = Threads::start(NonZeroUsize::new(config.server.threads as usize)).await?;
     let tiers = tiers(&config, &database, &threads)?;
@@ -142,6 +146,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let proof = proof(&config, &database, &mut background);
     let clock = database_clock(&proof.journal).await;
     background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));
+    let audit = upkeep::audit(&config.audit, &database, clock.clone(), &mut background);
     let facts = facts(door::exposure(&config, &address), &database, &tiers, &clock);
     let (journal, terms) = (proof.journal.clone(), proof.terms);
     let store = Arc::new(Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache));
@@ -151,20 +156,23 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let services = services(&config, &store, replica, probes, &clock);
 
     door::announce(&address, tls.as_ref(), &config.server.listen)?;
+    let door = Door { gate, audit: audit.clone() };
     let (socket, stop, changes) =
         (Socket { listener, tls, threads: &threads }, shutdown.stop.clone(), store.changes_ended());
-    let serving = transport::serve(socket, &config.server, gate, services, stop, changes);
+    let serving = transport::serve(socket, &config.server, door, services, stop, changes);
     let ending = async {
         let signal = signals.received().await;
         tracing::info!(signal, "draining");
         shutdown.begin(config.server.drain_delay).await;
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = serving => {}
-        () = ending => {}
-        Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
-    }
+    let ended = tokio::select! {
+        () = serving => Ok(()),
+        () = ending => Ok(()),
+        Some(Err(ended)) = background.join_next() => Err(Error::Background(ended)),
+    };
+    audit.drain(AUDIT_LIMIT).await;
+    ended?;
     background.shutdown().await;
     close(&database, redis.as_ref()).await;
     tracing::info!("stopped");

@@ -56,6 +56,8 @@ pub struct Config {
     pub health: Health,
     /// When rows of tokens that have long expired are deleted.
     pub prune: Prune,
+    /// Records of who changed what.
+    pub audit: Audit,
     /// A Redis that a Django project keeps tokens in with django-rest-knox-redis.
     pub knox_redis: KnoxRedis,
     /// What is logged.
@@ -410,6 +412,18 @@ pub struct Prune {
     pub interval: Duration,
 }
 
+/// Records of who changed what.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Audit {
+    /// Keep audit records in the table `tokenward_audit` too, written behind; they are logged in any case.
+    pub table: bool,
+    /// Time after which they are deleted from it, at least `1h`; `0s` for never.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub retention: Duration,
+}
+
 /// A Redis that a Django project keeps tokens in with django-rest-knox-redis.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
@@ -432,7 +446,8 @@ pub struct KnoxRedis {
 pub struct Log {
     /// `human` or `json`.
     pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tokenward=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tokenward=debug`. Audit records are logged
+    /// whatever it is, unless it has `tokenward::audit=off`.
     pub level: String,
 }
 

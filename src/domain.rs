@@ -3,6 +3,7 @@
 //! No I/O crate below here: the domain asks for a store and a clock through
 //! [`ports`](self::TokenStore) and imports none of its neighbours.
 
+mod audit;
 mod authenticator;
 mod clock;
 mod digest;
@@ -20,6 +21,7 @@ mod sliding;
 mod token;
 mod users;
 
+pub use audit::{AuditEvent, AuditRecord, AuditTrail, Outcome, What, Who};
 pub use authenticator::{Answer, Authenticator, Presented};
 pub use clock::{SetClock, SystemClock};
 pub use digest::{Digest, Digests, HashFunction, Hashing, InvalidDigest, InvalidTokenId, Knox4, Legacy, TokenId};

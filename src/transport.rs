@@ -5,6 +5,7 @@ use tonic::service::Routes;
 use tower::Layer as _;
 
 use crate::{
+    audit::Audit,
     config,
     domain::{Clock, Epochs, TokenStore},
     proto::{
@@ -25,6 +26,7 @@ mod convert;
 mod edge;
 pub mod health;
 mod listener;
+mod record;
 mod status;
 mod status_service;
 pub mod tls;
@@ -63,6 +65,15 @@ pub struct Services<S, C, V> {
     pub probes: health::Probes,
 }
 
+/// What is decided of a call before its method is asked, and kept of it afterwards.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Who is let through.
+    pub gate: Gate,
+    /// Where it is recorded.
+    pub audit: Audit,
+}
+
 /// What is on the wire, before there is a request.
 #[derive(Debug)]
 pub struct Socket<'a> {
@@ -79,7 +90,7 @@ pub struct Socket<'a> {
 pub async fn serve<S, C, V>(
     socket: Socket<'_>,
     settings: &config::Server,
-    gate: Gate,
+    door: Door,
     services: Services<S, C, V>,
     stop: CancellationToken,
     changes: impl Future<Output = ()>,
@@ -88,7 +99,7 @@ pub async fn serve<S, C, V>(
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
-    let edge = EdgeLayer::new(gate, settings.max_concurrent_requests, settings.request_timeout);
+    let edge = EdgeLayer::new(door, settings.max_concurrent_requests, settings.request_timeout);
     let services = edge.layer(routes(settings, services).prepare());
     accept::serve(socket, settings, services, stop, changes).await;
 }

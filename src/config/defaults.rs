@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis,
+    Audit, Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis,
     RevokeAck, SchemaPreset, SecretText, Server, TokenFormat, TokenHash, Tokens, Users,
 };
 
@@ -148,6 +148,12 @@ impl Default for Health {
 impl Default for Prune {
     fn default() -> Self {
         Self { keep_expired: Duration::from_hours(30 * 24), batch: 500, interval: Duration::from_hours(1) }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { table: false, retention: Duration::from_hours(90 * 24) }
     }
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Breaker, Callers, Database, Fault, Health, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames, SecretText,
-    Server, Tokens,
+    Audit, Breaker, Callers, Database, Fault, Health, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames,
+    SecretText, Server, Tokens,
 };
 
 mod adopted;
@@ -27,6 +27,8 @@ const REDIS_SCHEMES: [&str; 7] = [
 /// The journal has no record of the deletion of a token that had expired for longer, so
 /// that pruning does not flood it.
 const MIN_KEEP_EXPIRED: Duration = Duration::from_hours(1);
+/// A deletion is not made more often.
+const MIN_AUDIT_RETENTION: Duration = Duration::from_hours(1);
 /// PostgreSQL's trigger takes more rows of one statement for everything.
 const MAX_PRUNE_BATCH: u32 = 1_000;
 /// Head of the address of a unix socket.
@@ -64,6 +66,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.digests(&config.tokens);
     judge.health(&config.health);
     judge.prune(&config.prune, &config.tokens);
+    judge.audit(&config.audit);
     judge.knox_redis(&config.knox_redis);
     judge.log(&config.log);
     judge.faults
@@ -207,6 +210,16 @@ impl Judge<'_> {
         if !(1..=MAX_PRUNE_BATCH).contains(&prune.batch) {
             let remedy = format!("give 1 to {MAX_PRUNE_BATCH}");
             self.refuse(&["prune.batch"], format!("is {}", prune.batch), remedy);
+        }
+    }
+
+    fn audit(&mut self, audit: &Audit) {
+        if !audit.retention.is_zero() && audit.retention < MIN_AUDIT_RETENTION {
+            self.refuse(
+                &["audit.retention"],
+                "is shorter than an hour",
+                "give at least 1h, or 0s to keep records for ever",
+            );
         }
     }
 
@@ -420,6 +433,8 @@ mod tests {
             ("tokens.request_id_retention = \"31d\"", "tokens.request_id_retention = \"30d\""),
             ("prune.batch = 0", "prune.batch = 1"),
             ("prune.batch = 1001", "prune.batch = 1000\nprune.interval = \"0s\""),
+            ("audit.retention = \"59m\"", "audit.retention = \"1h\""),
+            ("audit.retention = \"1s\"", "audit.retention = \"0s\"\naudit.table = true"),
             ("knox_redis.url = \"cache:6379\"", "knox_redis.url = \"redis://r\""),
             ("knox_redis.prefix = \"\"", "knox_redis.prefix = \"kx\""),
             ("log.level = \"tokenward=loud\"", "log.level = \"info,tokenward=debug\""),

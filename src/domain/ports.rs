@@ -355,6 +355,22 @@ pub struct UserChange {
     pub attributes: Option<std::collections::BTreeMap<String, String>>,
 }
 
+// === impl RevocationCause ===
+
+impl RevocationCause {
+    /// As the contract names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unspecified => "UNSPECIFIED",
+            Self::SignedOut => "SIGNED_OUT",
+            Self::KeyCompromise => "KEY_COMPROMISE",
+            Self::Superseded => "SUPERSEDED",
+            Self::PrivilegeWithdrawn => "PRIVILEGE_WITHDRAWN",
+        }
+    }
+}
+
 // === impl Target ===
 
 impl Target {

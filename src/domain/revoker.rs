@@ -46,6 +46,15 @@ impl<S: TokenStore, C: Clock> Revoker<S, C> {
         }
     }
 
+    /// The public name of the token that is meant, whether or not there is one.
+    #[must_use]
+    pub fn token_id(&self, token: &Named) -> TokenId {
+        match token {
+            Named::Token(token) => self.hashing.digest(token).token_id(),
+            Named::Id(id) => *id,
+        }
+    }
+
     /// Ends one token. Ending an unknown or ended one is no error (RFC 7009, section 2.2).
     ///
     /// # Errors

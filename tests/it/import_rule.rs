@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 21] = [
+const RULES: [(&str, &[&str]); 22] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("component", &[]),
@@ -16,6 +16,7 @@ const RULES: [(&str, &[&str]); 21] = [
     ("mutant", &[]),
     ("reload", &[]),
     ("threads", &[]),
+    ("audit", &["domain"]),
     ("callers", &["domain", "config", "proto", "reload"]),
     ("telemetry", &["config"]),
     ("shutdown", &["config"]),
@@ -23,7 +24,7 @@ const RULES: [(&str, &[&str]); 21] = [
     ("journal", &["domain", "config", "component", "metrics", "mutant"]),
     ("cache", &["domain", "journal", "config", "component", "metrics", "mutant", "threads"]),
     ("knox_redis", &["domain", "config"]),
-    ("transport", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads"]),
+    ("transport", &["domain", "audit", "callers", "config", "component", "metrics", "proto", "reload", "threads"]),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "callers", "config", "proto", "store", "telemetry", "shutdown", "reload"]),
     ("app", &["*"]),
