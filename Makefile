@@ -6,10 +6,11 @@ SHELL := bash
 
 # A change of Cargo.toml without its Cargo.lock fails; `make test LOCKED=` writes the lock file instead.
 LOCKED ?= --locked
+CASES ?= 20000
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
 run: ## Run the service: SQLite file and in-process cache, 127.0.0.1:50051
@@ -37,6 +38,24 @@ model: ## Check the coherence protocol's model at full bounds (minutes)
 .PHONY: faults
 faults: ## Check the running service under every fault (a quarter of an hour; FAULTS=NAME for some)
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::matrix::the_protocol_holds_under_every_fault
+
+.PHONY: fuzz
+fuzz: ## Run the property tests for long (CASES=20000 of each: a quarter of an hour)
+	PROPTEST_CASES=$(CASES) cargo test $(LOCKED) --lib -- fuzz::
+	PROPTEST_CASES=$(CASES) cargo test $(LOCKED) --test it -- --nocapture attacks::requests::
+
+.PHONY: soak
+soak: ## Kill Redis and PostgreSQL at random under load (SOAK=30m, SEED=NUMBER)
+	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::soak::a_long_soak
+
+.PHONY: flood
+flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second, SECONDS_OF_FLOOD=20)
+	cargo test --release $(LOCKED) --test it -- --ignored --nocapture --exact \
+		attacks::flood::measure::valid_tokens_in_a_flood_of_unknown_ones
+
+.PHONY: secrets
+secrets: ## Run the whole integration suite at log level trace, searching what is printed for secrets
+	TOKENWARD_TEST_LOG=trace cargo test $(LOCKED) --test it --no-fail-fast
 
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)

@@ -17,8 +17,8 @@ use crate::{
     component::{Condition, Watchman},
     config::{self, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
     domain::{
-        Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires, Revoker, Sliding,
-        TokenForm, Users,
+        Administrator, Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires,
+        Revoker, Sliding, TokenForm, Users,
     },
     journal::{self, DatabaseClock, Terms},
     reload,
@@ -26,7 +26,8 @@ use crate::{
     store::{self, Database, Finding, Severity},
     threads::Threads,
     transport::{
-        self, Caches, Door, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
+        self, Caches, Closing, Door, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
+        Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
@@ -149,11 +150,15 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let audit = upkeep::audit(&config.audit, &database, clock.clone(), &mut background);
     let facts = facts(door::exposure(&config, &address), &database, &tiers, &clock);
     let (journal, terms) = (proof.journal.clone(), proof.terms);
-    let store = Arc::new(Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache));
+    let store = Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache);
+    let store = Arc::new(if config.tokens.track_last_used { store.keeping_uses() } else { store });
+    background.spawn(keep_writing_used(Arc::clone(&store)));
+    let closing = Closing { draining: shutdown.draining.clone(), stop: shutdown.stop.clone() };
+    let watchers = Watchers::new(journal.clone(), config.server.max_watchers, closing);
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
     let replica = Replica::new(facts, components, vitals, clock.clone());
-    let services = services(&config, &store, replica, probes, &clock);
+    let services = services(&config, &store, replica, probes, watchers, &clock);
 
     door::announce(&address, tls.as_ref(), &config.server.listen)?;
     let door = Door { gate, audit: audit.clone() };
@@ -174,6 +179,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     audit.drain(AUDIT_LIMIT).await;
     ended?;
     background.shutdown().await;
+    if timeout(CLOSE_LIMIT, store.write_used()).await.is_err() {
+        tracing::debug!("last uses were dropped");
+    }
     close(&database, redis.as_ref()).await;
     tracing::info!("stopped");
     Ok(())
@@ -316,6 +324,11 @@ async fn database_clock(journal: &journal::Handle) -> DatabaseClock {
     journal.clock()
 }
 
+/// Writes behind when tokens were last accepted.
+async fn keep_writing_used(store: Arc<Store>) {
+    store.keep_writing_used().await;
+}
+
 /// Forgets `request_id`s that are past their retention, with the secrets sealed under them.
 async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
     let mut tick = interval_at(Instant::now() + PURGE_PERIOD, PURGE_PERIOD);
@@ -358,10 +371,12 @@ fn services<V>(
     store: &Arc<Store>,
     replica: Replica<DatabaseClock, V>,
     probes: health::Probes,
+    watchers: Watchers<journal::Handle>,
     clock: &DatabaseClock,
-) -> Services<Store, DatabaseClock, V> {
+) -> Services<Store, DatabaseClock, V, journal::Handle> {
     let clock = || clock.clone();
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
+    let administrator = Arc::new(Administrator::new(Arc::clone(store), clock(), issue_policy(config)));
     Services {
         tokens: Tokens::new(
             Authenticator::new(
@@ -374,9 +389,9 @@ fn services<V>(
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config), form(&config.tokens)),
         ),
-        admin: TokenAdmin::new(Arc::clone(&users), clock()),
-        owners: Owners::new(users),
-        caches: Caches::new(Arc::clone(store)),
+        admin: TokenAdmin::new(Arc::clone(&users), Arc::clone(&administrator), watchers, clock()),
+        owners: Owners::new(users, administrator),
+        caches: Caches::new(Arc::clone(store), hashing(config), clock().now()),
         replica,
         probes,
     }

@@ -12,8 +12,8 @@ use std::{
 use uuid::{Builder, Uuid};
 
 use crate::domain::{
-    AuditEvent, AuditRecord, Clock, IssueRequest, Outcome, Revocation, RevocationCause, Timestamp, TokenId, UserChange,
-    UserId, What, Who,
+    AuditEvent, AuditRecord, Clock, IssueRequest, Outcome, Replaced, Replacement, Revocation, RevocationCause,
+    Timestamp, TokenId, UserChange, UserId, What, Who,
 };
 
 mod counters;
@@ -199,9 +199,23 @@ impl Subject {
         self.tell(|told| told.what.cause = Some(cause));
     }
 
-    /// How many have ended.
+    /// How many have ended, and whose the one was.
     pub fn revoked(&self, revocation: &Revocation) {
         self.tell(|told| told.what.revoked = Some(revocation.count));
+        revocation.owner.iter().for_each(|owner| self.user(owner));
+    }
+
+    /// A token that is to be replaced; its `request_id` is as an issue's.
+    pub fn replace(&self, replacement: &Replacement) {
+        self.token(replacement.token);
+        self.tell(|told| told.request_id = replacement.request_id);
+    }
+
+    /// What replaces it.
+    pub fn replaced(&self, replaced: &Replaced) {
+        self.user(&replaced.successor.user.id);
+        self.tell(|told| told.what.successor = Some(replaced.successor.digest.token_id()));
+        self.revoked(&replaced.revocation);
     }
 
     fn tell(&self, more: impl FnOnce(&mut Told)) {

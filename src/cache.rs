@@ -9,7 +9,8 @@
 //!
 //! A revocation is committed by the store first. Then each ended token gets a tombstone,
 //! which no fill replaces; what could not be told is retried (`backlog`) and reported as
-//! pending (`spread`). A token that is used may get a later expiry (`extend`).
+//! pending (`spread`). So do other changes of tokens (`administration`). A token that is used may get a
+//! later expiry (`extend`), and its last use is written behind (`usage`).
 //!
 //! Neighbours: `domain` defines the port, `store` is what is wrapped. The cache knows no
 //! database, and decides nothing about a token.
@@ -21,14 +22,17 @@ use std::{
 
 use tokio_util::task::TaskTracker;
 
+mod administration;
 mod backlog;
 mod breaker;
 mod counters;
 mod entry;
 mod extend;
 mod find;
+mod find_all;
 mod flight;
 mod flush;
+mod inspect;
 mod key;
 mod mac;
 mod memory;
@@ -39,10 +43,11 @@ mod shared;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use self::{
     backlog::Backlog, extend::Extensions, flight::Flights, negative::NegativeMemo, refusals::Refusals,
-    reproof::Reproofs,
+    reproof::Reproofs, usage::Usage,
 };
 pub use self::{
     breaker::{Breaker, BreakerState, BreakerStatus, Rejected},
@@ -87,6 +92,8 @@ struct Inner<S, C> {
     proof: Option<Proof>,
     reproofs: Reproofs,
     extensions: Arc<Extensions>,
+    /// `None`: last uses are not kept.
+    usage: Option<Usage>,
     refusals: Refusals,
     counters: Counters,
 }
@@ -172,12 +179,21 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
             epoch: Epoch::default(),
             reproofs: Reproofs::new(proof.as_ref().map_or(0.0, |proof| proof.reproof_ratio)),
             extensions: Arc::default(),
+            usage: None,
             changes: TaskTracker::new(),
             proof,
             refusals: Refusals::default(),
             counters: Counters::new(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Keeps the time of each token's last use, for [`Self::write_used`] to write.
+    #[must_use]
+    pub fn keeping_uses(mut self) -> Self {
+        let inner = Arc::get_mut(&mut self.inner).expect("nobody shares it before it is made");
+        inner.usage = Some(Usage::default());
+        self
     }
 
     /// What it counts.

@@ -73,11 +73,11 @@ enum Verb {
 /// The verbs that speak gRPC to a running server.
 #[derive(Subcommand)]
 enum Call {
-    /// Issue, check, list and revoke tokens.
+    /// Issue, check, list, change, rotate and revoke tokens.
     Token(token::TokenArgs),
-    /// Read and change the owners of tokens.
+    /// List, read, change and remove the owners of tokens.
     User(user::UserArgs),
-    /// Flush what replicas remember.
+    /// Show and flush what replicas remember.
     Cache(cache::CacheArgs),
     /// Ask `grpc.health.v1`. Exits 0 SERVING, 1 bad arguments, 2 no connection, 3 the call failed, 4 not serving.
     Health(health::Health),

@@ -124,6 +124,8 @@ pub struct Server {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
     pub drain_timeout: Duration,
+    /// Clients that may follow WatchRevocations at once; more are refused. They do not count as requests under way.
+    pub max_watchers: u32,
     /// Serve gRPC reflection (v1 and v1alpha).
     pub reflection: bool,
 }
@@ -366,6 +368,8 @@ pub struct Tokens {
     /// Rewrite a row of knox 4.2, once its token was presented, as knox 5 would have written it. Only when
     /// every Django is on knox 5.
     pub upgrade_digests: bool,
+    /// Keep when a token was last accepted, to about a minute: at most one write a token in this time, in the background.
+    pub track_last_used: bool,
     /// How long a `request_id` makes a retry return the first token.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]

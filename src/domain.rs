@@ -3,13 +3,18 @@
 //! No I/O crate below here: the domain asks for a store and a clock through
 //! [`ports`](self::TokenStore) and imports none of its neighbours.
 
+mod administration;
+mod administrator;
 mod audit;
 mod authenticator;
 mod clock;
 mod digest;
 mod error;
 mod form;
+#[cfg(test)]
+mod fuzz;
 mod idempotency;
+mod inspection;
 mod issuer;
 mod journal;
 mod outbox;
@@ -20,13 +25,17 @@ mod revoker;
 mod sliding;
 mod token;
 mod users;
+mod watch;
 
+pub use administration::{Administration, Rotated, Rotation, TokenChange, Used, UserQuery};
+pub use administrator::{Administrator, Replaced, Replacement, Update, UserPage};
 pub use audit::{AuditEvent, AuditRecord, AuditTrail, Outcome, What, Who};
 pub use authenticator::{Answer, Authenticator, Presented};
 pub use clock::{SetClock, SystemClock};
 pub use digest::{Digest, Digests, HashFunction, Hashing, InvalidDigest, InvalidTokenId, Knox4, Legacy, TokenId};
 pub use error::{Error, InactiveReason, Subject, Violation};
 pub use form::{AmbiguousPrefix, TokenForm, TokenFormat};
+pub use inspection::{CacheStats, Entry, Holds, Inspected, Inspection, Tier};
 pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
 pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};
 pub use outbox::{Notice, Outbox};
@@ -40,3 +49,4 @@ pub use revoker::{Named, Revoker};
 pub use sliding::{Extended, Extension, Sliding};
 pub use token::{InvalidPrefix, MAX_TOKEN_BYTES, MalformedToken, SECRET_BYTES, Secret, Token, TokenKey, TokenPrefix};
 pub use users::{Page, PageRequest, Users};
+pub use watch::{Event, Outdated, Revocations, Watch, WatchEnd};

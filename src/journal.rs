@@ -13,6 +13,8 @@
 //! triggers in the catalog, and ends a token of its own now and then to see its record come
 //! back (`canary.rs`); without either there is no lease.
 //!
+//! What the polls show is also told to whoever follows (`feed.rs`).
+//!
 //! Neighbours: `domain` defines the port, [`Journal`], which the store implements; the
 //! cache asks the handle before it believes a fact.
 
@@ -20,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 
 mod canary;
 mod clock;
+mod feed;
 mod handle;
 mod lease;
 mod reader;
@@ -29,6 +32,7 @@ mod view;
 
 pub use self::{
     clock::DatabaseClock,
+    feed::Follower,
     handle::{Confirmed, Handle, Health, Lost, Round},
     lease::{Boottime, Uptime},
     reader::Reader,

@@ -34,12 +34,14 @@ use self::{
 use crate::{
     config::{Config, TokenHash},
     domain::{
-        Digests, Ending, Error, Extended, Extension, Inserted, Look, NewToken, Reading, Revocation, Target, Timestamp,
-        TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Administration, Digests, Ending, Error, Extended, Extension, Inserted, Look, NewToken, Reading, Revocation,
+        Rotated, Rotation, Target, Timestamp, TokenChange, TokenId, TokenQuery, TokenRecord, TokenStore, Used, User,
+        UserChange, UserId, UserQuery,
     },
 };
 
 mod audit;
+mod change;
 mod check;
 mod chore;
 mod connect;
@@ -57,12 +59,14 @@ mod pool;
 mod prune;
 mod read;
 mod revoke;
+mod rotate;
 mod rows;
 mod schema;
 mod statements;
 mod time;
 mod triggers;
 mod upgrade;
+mod used;
 mod user_key;
 mod users;
 
@@ -113,9 +117,11 @@ pub enum OpenError {
     /// Not a URL of a database that is supported.
     #[error("database.url must begin with sqlite://, postgres:// or mysql://")]
     Scheme,
-    /// Not a URL.
-    #[error("database.url cannot be read: use sqlite://PATH, postgres://USER@HOST/NAME or mysql://USER@HOST/NAME")]
-    Url(#[source] sea_orm::SqlxError),
+    /// Not a URL; with what the driver says of it, but for what it quotes.
+    #[error(
+        "database.url cannot be read ({0}): use sqlite://PATH, postgres://USER@HOST/NAME or mysql://USER@HOST/NAME"
+    )]
+    Url(String),
     /// Each connection would have its own database, gone with it.
     #[error("database.url names a database in memory: use a file, sqlite://PATH")]
     InMemory,
@@ -251,6 +257,11 @@ impl TokenStore for Database {
         Ok(find::find(&self.0, digests.into()).await?)
     }
 
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+        let digests: Vec<_> = batch.into_iter().map(|(digests, _)| digests).collect();
+        Ok(find::find_all(&self.0, &digests).await?)
+    }
+
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
         self.write(async move |inner| issue::insert(&inner, &token).await).await
     }
@@ -285,6 +296,24 @@ impl TokenStore for Database {
 
     async fn delete_user(&self, user: UserId, ending: Ending) -> Result<Revocation, Error> {
         self.write(async move |inner| users::delete(&inner, &user, ending).await).await
+    }
+}
+
+impl Administration for Database {
+    async fn update(&self, change: TokenChange) -> Result<(TokenRecord, Revocation), Error> {
+        self.write(async move |inner| change::update(&inner, &change).await).await
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
+        self.write(async move |inner| rotate::rotate(&inner, &rotation).await).await
+    }
+
+    async fn users(&self, query: UserQuery) -> Result<Vec<User>, Error> {
+        Ok(read::users(&self.0, &query).await?)
+    }
+
+    async fn note_used(&self, used: Vec<Used>) -> Result<u64, Error> {
+        self.write(async move |inner| used::note(&inner, used).await).await
     }
 }
 

@@ -7,7 +7,7 @@ use tower::Layer as _;
 use crate::{
     audit::Audit,
     config,
-    domain::{Clock, Epochs, TokenStore},
+    domain::{Administration, Clock, Epochs, Inspection, Revocations, TokenStore},
     proto::{
         DESCRIPTORS, cache_service_server::CacheServiceServer, health::health_server::HealthServer,
         status_service_server::StatusServiceServer, token_admin_service_server::TokenAdminServiceServer,
@@ -33,6 +33,8 @@ pub mod tls;
 mod token_admin_service;
 mod token_service;
 mod user_service;
+mod watchers;
+mod whole;
 
 pub use accept::raise_open_files;
 pub use cache_service::Caches;
@@ -44,17 +46,18 @@ pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
 pub use token_admin_service::TokenAdmin;
 pub use token_service::Tokens;
 pub use user_service::Owners;
+pub use watchers::{Closing, Watchers};
 
 /// Largest question to health, in bytes: probes are answered even while load is shed.
 const MAX_PROBE_BYTES: usize = 1024;
 
 /// Everything that answers requests.
 #[derive(Debug)]
-pub struct Services<S, C, V> {
+pub struct Services<S, C, V, R> {
     /// `tokenward.v1.TokenService`.
     pub tokens: Tokens<S, C>,
     /// `tokenward.v1.TokenAdminService`.
-    pub admin: TokenAdmin<S, C>,
+    pub admin: TokenAdmin<S, C, R>,
     /// `tokenward.v1.UserService`.
     pub owners: Owners<S, C>,
     /// `tokenward.v1.CacheService`.
@@ -87,28 +90,30 @@ pub struct Socket<'a> {
 
 /// Serves until `stop`, then lets requests under way finish, and after them `changes`, whose
 /// callers may have gone, for at most `server.drain_timeout` in all.
-pub async fn serve<S, C, V>(
+pub async fn serve<S, C, V, R>(
     socket: Socket<'_>,
     settings: &config::Server,
     door: Door,
-    services: Services<S, C, V>,
+    services: Services<S, C, V, R>,
     stop: CancellationToken,
     changes: impl Future<Output = ()>,
 ) where
-    S: TokenStore + Epochs,
+    S: TokenStore + Administration + Epochs + Inspection,
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
+    R: Revocations,
 {
     let edge = EdgeLayer::new(door, settings.max_concurrent_requests, settings.request_timeout);
     let services = edge.layer(routes(settings, services).prepare());
     accept::serve(socket, settings, services, stop, changes).await;
 }
 
-fn routes<S, C, V>(settings: &config::Server, services: Services<S, C, V>) -> Routes
+fn routes<S, C, V, R>(settings: &config::Server, services: Services<S, C, V, R>) -> Routes
 where
-    S: TokenStore + Epochs,
+    S: TokenStore + Administration + Epochs + Inspection,
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
+    R: Revocations,
 {
     let limit = usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX);
     let mut routes = Routes::default()

@@ -20,6 +20,7 @@ mod m20261120_000002_native_tables;
 mod m20261120_000003_journal;
 mod m20261121_000004_upkeep;
 mod m20261126_000005_audit;
+mod m20261126_000006_expiry_set_by;
 mod triggers;
 
 pub use triggers::{Installed, Outcome, Triggers};
@@ -161,6 +162,7 @@ impl MigratorTraitSelf for Migrator {
         changes.push(Box::new(m20261120_000003_journal::Change(self.triggers.clone())));
         changes.push(Box::new(m20261121_000004_upkeep::Change));
         changes.push(Box::new(m20261126_000005_audit::Change));
+        changes.push(Box::new(m20261126_000006_expiry_set_by::Change));
         changes
     }
 

@@ -56,7 +56,7 @@ fn statements(backend: DatabaseBackend) -> Vec<String> {
     let table = format!(
         "CREATE TABLE IF NOT EXISTS {AUDIT_TABLE} (id varchar(36) NOT NULL PRIMARY KEY, time {time} NOT NULL, \
          event varchar(32) NOT NULL, caller text NOT NULL, peer text NOT NULL, certificate text NOT NULL, \
-         request_id varchar(128) NOT NULL, method text, token_id varchar(32), user_id varchar(128), \
+         request_id varchar(128) NOT NULL, method text, token_id varchar(32), successor varchar(32), user_id varchar(128), \
          code varchar(32) NOT NULL, reason varchar(64) NOT NULL, revoked {number}, revocation_reason varchar(32), \
          user_active {number}, suppressed {number} NOT NULL{end}"
     );

@@ -18,6 +18,7 @@ pub(super) fn log(record: &AuditRecord) {
         request_id = given(&who.request_id),
         method = what.method,
         token_id = what.token_id.map(tracing::field::display),
+        successor = what.successor.map(tracing::field::display),
         user_id = what.user_id.as_ref().map(UserId::as_str),
         code = outcome.code,
         reason = given(&outcome.reason),

@@ -76,6 +76,7 @@ async fn the_request_id_that_seals_a_secret_is_not_recorded() {
             display_name: String::new(),
             scopes: Vec::new(),
             metadata: std::collections::BTreeMap::new(),
+            issuer: None,
             request_id: Some(id.parse().expect("a UUID")),
         });
         assert!(!format!("{entry:?}").contains("Told"), "no debug text has it");

@@ -238,4 +238,6 @@ fn time(micros: i64) -> Result<Timestamp, Refusal> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

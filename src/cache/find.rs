@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
@@ -13,7 +14,7 @@ use super::{
     shared::Put,
 };
 use crate::{
-    domain::{Clock, Digest, Digests, Error, Found, Freshness, Look, Reading, Source, Timestamp, TokenStore},
+    domain::{Clock, Digest, Digests, Error, Found, Freshness, Look, Reading, Source, Timestamp, TokenId, TokenStore},
     journal::Confirmed,
 };
 
@@ -33,22 +34,31 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             if let Some(reading) = self.look_up(digest, freshness).await {
                 return Ok(reading);
             }
-            if let Some(retry_after) = look.quota.as_ref().and_then(|quota| quota.exhausted()) {
-                self.counters.rate_limited.inc();
-                return Err(Error::RateLimited { retry_after });
-            }
+            self.within_quota(&look)?;
             let Some(flight) = self.board(digests, began, &mut waited).await else { continue };
             if freshness != Freshness::Primary {
                 self.counters.misses.inc();
             }
-            let outcome = flight.outcome().await;
-            if let (Some(quota), Ok(reading)) = (&look.quota, &outcome)
-                && !self.is_active(&reading.found)
-            {
-                quota.charge();
-            }
-            return outcome;
+            return self.landed(&flight, &look).await;
         }
+    }
+
+    /// What a flight brought back, charged to whom it is for.
+    pub(super) async fn landed(&self, flight: &Flight, look: &Look) -> Result<Reading, Error> {
+        let outcome = flight.outcome().await;
+        if let (Some(quota), Ok(reading)) = (&look.quota, &outcome)
+            && !self.is_active(&reading.found)
+        {
+            quota.charge();
+        }
+        outcome
+    }
+
+    /// Whether the database may be asked.
+    pub(super) fn within_quota(&self, look: &Look) -> Result<(), Error> {
+        let Some(retry_after) = look.quota.as_ref().and_then(|quota| quota.exhausted()) else { return Ok(()) };
+        self.counters.rate_limited.inc();
+        Err(Error::RateLimited { retry_after })
     }
 
     fn is_active(&self, found: &Found) -> bool {
@@ -74,7 +84,11 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     ) -> Option<Arc<Flight>> {
         match self.flights.board(digests.current, began, waited.as_deref()) {
             Boarding::Join(flight) => Some(flight),
-            Boarding::Lead(ticket) => Some(self.fly(ticket, digests)),
+            Boarding::Lead(ticket) => {
+                let flight = Arc::clone(ticket.flight());
+                self.fly(vec![ticket], vec![digests]);
+                Some(flight)
+            }
             Boarding::Late(flight) => {
                 flight.settled().await;
                 *waited = Some(flight);
@@ -96,7 +110,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     }
 
     /// What this process's memory answers.
-    async fn own_hit(self: &Arc<Self>, digest: Digest) -> Option<Reading> {
+    pub(super) async fn own_hit(self: &Arc<Self>, digest: Digest) -> Option<Reading> {
         if let Some(reading) = self.negative.get(digest) {
             self.counters.hits.memo.inc();
             return Some(reading);
@@ -111,7 +125,13 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     }
 
     async fn shared_hit(self: &Arc<Self>, digest: Digest) -> Option<Reading> {
-        let fact = Arc::new(self.shared_fact(digest).await?);
+        let fact = self.shared_fact(digest).await?;
+        self.believed(fact).await
+    }
+
+    /// What a fact of Redis answers.
+    pub(super) async fn believed(self: &Arc<Self>, fact: Fact) -> Option<Reading> {
+        let fact = Arc::new(fact);
         let reading = self.answer(&fact, Source::SharedCache).await?;
         self.counters.hits.redis.inc();
         if let (Some(near), Some(life)) = (&self.tiers.near, fact.life(self.clock.now(), self.entry_ttl)) {
@@ -126,10 +146,19 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             return None;
         }
         match shared.get(digest).await {
-            Ok(Ok(fact)) => return Some(fact),
-            Ok(Err(NoFact::Refused(refusal))) => self.refusals.note(&self.counters, id, refusal),
-            Ok(Err(NoFact::Absent | NoFact::Tombstone)) | Err(CacheError::Rejected(_)) => {}
+            Ok(value) => return self.fact(id, value),
+            Err(CacheError::Rejected(_)) => {}
             Err(error) => tracing::debug!(token_id = %id, %error, "a cache entry could not be read"),
+        }
+        None
+    }
+
+    /// The fact that a value is; what is none is noted.
+    pub(super) fn fact(&self, id: TokenId, value: Result<Fact, NoFact>) -> Option<Fact> {
+        match value {
+            Ok(fact) => return Some(fact),
+            Err(NoFact::Refused(refusal)) => self.refusals.note(&self.counters, id, refusal),
+            Err(NoFact::Absent | NoFact::Tombstone) => {}
         }
         None
     }
@@ -157,7 +186,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         false
     }
 
-    async fn confirm(&self, fact: &Fact) -> Confirmed {
+    pub(super) async fn confirm(&self, fact: &Fact) -> Confirmed {
         match &self.proof {
             _ if !self.epoch.is_of(fact.position) => Confirmed::Unproven,
             Some(proof) => proof.journal.confirm(fact.position, fact.record.digest, &fact.record.user.id).await,
@@ -165,24 +194,36 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         }
     }
 
-    /// Reads the database in a task of its own, and shares the result.
-    fn fly(self: &Arc<Self>, ticket: Ticket, digests: Digests) -> Arc<Flight> {
-        let (inner, flight) = (Arc::clone(self), Arc::clone(ticket.flight()));
+    /// Reads the database in a task of its own, and shares the results.
+    pub(super) fn fly(self: &Arc<Self>, tickets: Vec<Ticket>, digests: Vec<Digests>) {
+        let inner = Arc::clone(self);
         let read = async move {
             let (read_at, sent) = (inner.clock.now(), Instant::now());
-            let outcome = inner.store.find(digests, Freshness::Primary).await.map_err(Arc::new);
-            if let Ok(reading) = &outcome {
-                inner.epoch.learn(reading.position);
+            match inner.read(digests).await {
+                Ok(readings) => inner.keep_all(&tickets, readings, read_at, sent).await,
+                Err(error) => tickets.iter().for_each(|ticket| ticket.answer(Err(Arc::clone(&error)))),
             }
-            ticket.answer(outcome.clone());
-            if let Ok(reading) = outcome {
-                inner.keep(&ticket, reading, read_at, sent).await;
-            }
-            ticket.settle();
+            tickets.iter().for_each(Ticket::settle);
             sleep(LINGER).await;
         };
         tokio::spawn(read.in_current_span());
-        flight
+    }
+
+    async fn read(&self, digests: Vec<Digests>) -> Result<Vec<Reading>, Arc<Error>> {
+        match digests[..] {
+            [one] => self.store.find(one, Freshness::Primary).await.map(|reading| vec![reading]),
+            _ => self.store.find_all(digests.into_iter().map(|one| (one, Freshness::Primary.into())).collect()).await,
+        }
+        .map_err(Arc::new)
+    }
+
+    async fn keep_all(&self, tickets: &[Ticket], readings: Vec<Reading>, read_at: Timestamp, sent: Instant) {
+        for (ticket, reading) in tickets.iter().zip(&readings) {
+            self.epoch.learn(reading.position);
+            ticket.answer(Ok(reading.clone()));
+        }
+        let kept = tickets.iter().zip(readings).map(|(ticket, reading)| self.keep(ticket, reading, read_at, sent));
+        join_all(kept).await;
     }
 
     async fn keep(&self, ticket: &Ticket, reading: Reading, read_at: Timestamp, sent: Instant) {

@@ -103,12 +103,36 @@ impl Flights {
             Some(flight) if waited.is_none_or(|waited| waited.sent != flight.sent) => {
                 Boarding::Late(Arc::clone(flight))
             }
-            Some(_) | None => {
-                let ticket = self.depart(digest);
-                aloft.insert(digest, Arc::clone(&ticket.flight));
-                Boarding::Lead(ticket)
-            }
+            Some(_) | None => Boarding::Lead(self.depart(&mut aloft, digest)),
         }
+    }
+
+    /// The same for several tokens at once: a flight for each, and the tickets of those that are to be flown.
+    ///
+    /// # Errors
+    /// The flights to wait for first. Nobody holds a ticket meanwhile, so no two wait for each other.
+    pub(super) fn board_all(
+        self: &Arc<Self>,
+        digests: &[Digest],
+        began: Stamp,
+        waited: &[Arc<Flight>],
+    ) -> Result<(Vec<Arc<Flight>>, Vec<Ticket>), Vec<Arc<Flight>>> {
+        let mut aloft = self.lock();
+        let over = |flight: &Flight| waited.iter().any(|waited| waited.sent == flight.sent);
+        let known = digests.iter().filter_map(|digest| aloft.get(digest));
+        let late: Vec<_> = known.filter(|flight| flight.sent < began && !over(flight)).cloned().collect();
+        if !late.is_empty() {
+            return Err(late);
+        }
+        let (mut flights, mut tickets) = (Vec::with_capacity(digests.len()), Vec::new());
+        for digest in digests {
+            let shared = aloft.get(digest).filter(|flight| began < flight.sent).cloned();
+            flights.push(shared.unwrap_or_else(|| {
+                tickets.push(self.depart(&mut aloft, *digest));
+                Arc::clone(&tickets[tickets.len() - 1].flight)
+            }));
+        }
+        Ok((flights, tickets))
     }
 
     /// Says that these tokens have changed: what flights of before bring back is not kept.
@@ -119,9 +143,10 @@ impl Flights {
         }
     }
 
-    fn depart(self: &Arc<Self>, digest: Digest) -> Ticket {
+    fn depart(self: &Arc<Self>, aloft: &mut BTreeMap<Digest, Arc<Flight>>, digest: Digest) -> Ticket {
         let (progress, watched) = watch::channel(Progress::Reading);
         let flight = Arc::new(Flight { sent: self.begin(), outdated: Mutex::new(false), progress: watched });
+        aloft.insert(digest, Arc::clone(&flight));
         Ticket { digest, flight, progress, flights: Arc::clone(self) }
     }
 
@@ -227,6 +252,7 @@ fn share(error: &Arc<Error>) -> Error {
         Error::Invalid(violations) => Error::Invalid(violations.clone()),
         Error::NotFound(subject) => Error::NotFound(*subject),
         Error::UserDisabled => Error::UserDisabled,
+        Error::TokenEnded => Error::TokenEnded,
         Error::LimitReached { limit } => Error::LimitReached { limit: *limit },
         Error::RequestIdReused => Error::RequestIdReused,
         Error::Unsupported(what) => Error::Unsupported(what),

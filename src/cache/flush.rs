@@ -1,4 +1,4 @@
-//! Making every fact worthless, wherever it is kept.
+//! Making every fact worthless, or those of one user, wherever they are kept.
 
 use tokio::time::{Instant, sleep_until};
 
@@ -6,7 +6,7 @@ use super::{
     Cached, Inner,
     spread::{pending_until, to_its_end},
 };
-use crate::domain::{Clock, Epochs, Error, NewEpoch, Propagation, TokenStore};
+use crate::domain::{Clock, Epochs, Error, NewEpoch, Propagation, Revocation, TokenStore, UserId};
 
 // === impl Cached ===
 
@@ -18,6 +18,15 @@ impl<S: TokenStore + Epochs, C: Clock> Epochs for Cached<S, C> {
             let committed = Instant::now();
             inner.epoch.learn(begun.position);
             Ok(NewEpoch { propagation: inner.await_leases(committed).await, ..begun })
+        })
+        .await
+    }
+
+    async fn outdate(&self, user: UserId) -> Result<Revocation, Error> {
+        let inner = self.inner.clone();
+        to_its_end(&self.inner.changes, async move {
+            let outdated = inner.store.outdate(user).await?;
+            Ok(inner.spread(outdated, vec![]).await)
         })
         .await
     }

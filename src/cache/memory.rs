@@ -10,7 +10,7 @@ use std::{
 
 use moka::{Expiry, ops::compute::Op, sync::Cache};
 
-use super::entry::Fact;
+use super::entry::{Fact, NoFact};
 use crate::{
     config,
     domain::{Digest, TokenId},
@@ -70,6 +70,19 @@ impl MemoryCache {
             Holds::Fact(fact) => Some(fact).filter(|fact| fact.record.digest == digest),
             Holds::Tombstone => None,
         }
+    }
+
+    /// What is kept under a name, whatever the whole digest.
+    pub(super) fn look(&self, id: TokenId) -> Result<Arc<Fact>, NoFact> {
+        match self.slots.get(&id).ok_or(NoFact::Absent)?.holds {
+            Holds::Fact(fact) => Ok(fact),
+            Holds::Tombstone => Err(NoFact::Tombstone),
+        }
+    }
+
+    /// How many entries there are, about.
+    pub(super) fn len(&self) -> u64 {
+        self.slots.entry_count()
     }
 
     /// Keeps a fact for `life`, unless a tombstone stands in its place.

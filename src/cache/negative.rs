@@ -89,6 +89,12 @@ impl NegativeMemo {
         notes.young.insert(digest.token_id(), Note { digest, verdict, position, sent });
     }
 
+    /// How many digests are noted, whether or not what was noted still holds.
+    pub(super) fn len(&self) -> usize {
+        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
+        notes.young.len() + notes.old.len()
+    }
+
     /// Forgets what may have changed.
     pub(super) fn forget(&self, ids: &[TokenId]) {
         if self.capacity == 0 {

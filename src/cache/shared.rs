@@ -17,7 +17,7 @@ use std::{
 use fred::{
     clients::{Client, WithOptions},
     error::{Error as FredError, ErrorKind},
-    interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _},
+    interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _, ServerInterface as _},
     types::{Expiration, Value},
 };
 use tokio::{
@@ -26,6 +26,7 @@ use tokio::{
     time::timeout,
 };
 
+mod batch;
 mod client;
 mod error;
 mod link;
@@ -80,6 +81,8 @@ struct Inner {
     links: Vec<Arc<Link>>,
     threads: Vec<ThreadId>,
     turn: AtomicUsize,
+    /// Whether a command may name one key only.
+    clustered: bool,
     in_flight: Semaphore,
     keys: Keys,
     mac_keys: MacKeys,
@@ -116,6 +119,7 @@ impl SharedCache {
             }
         }
         let inner = Inner {
+            clustered: blueprint.is_clustered(),
             links,
             threads: threads.seats().iter().map(|seat| seat.thread).collect(),
             turn: AtomicUsize::new(0),
@@ -159,6 +163,34 @@ impl SharedCache {
             Err(error) if error.is("WRONGTYPE") => Ok(Err(Refusal::Type.into())),
             Err(error) => Err(error),
         }
+    }
+
+    /// What stands at a token's key whose digest is not known, so that no fact can be told from a forged one.
+    pub(super) async fn kind(&self, id: TokenId) -> Result<NoFact, CacheError> {
+        let key = || self.inner.keys.of(id);
+        match self.read(async |redis| redis.getrange::<Value, _>(key(), 0, 0).await).await {
+            Ok(value) => Ok(match value.as_bytes().unwrap_or_default() {
+                [] => NoFact::Absent,
+                [TOMBSTONE, ..] => NoFact::Tombstone,
+                _ => Refusal::Mac.into(),
+            }),
+            Err(error) if error.is("WRONGTYPE") => Ok(Refusal::Type.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How long what stands at a token's key is kept; `None` when that is not known.
+    pub(super) async fn remaining(&self, id: TokenId) -> Option<Duration> {
+        let left: i64 = self.read(async |redis| redis.pttl(self.inner.keys.of(id)).await).await.ok()?;
+        u64::try_from(left).ok().map(Duration::from_millis)
+    }
+
+    /// How many keys there are, other programs' too; `None` in a cluster, of whose servers each knows its own only.
+    pub(super) async fn keys_in_all(&self) -> Option<u64> {
+        if self.client().is_clustered() {
+            return None;
+        }
+        self.read(async |redis| redis.dbsize().await).await.ok()
     }
 
     /// The bytes of a fact, as [`Self::put`] takes them; `None` when it is too large to be stored.

@@ -10,7 +10,7 @@ use super::{Ack, Cached, Inner, backlog::bury_all};
 use crate::{
     domain::{
         Clock, Digests, Ending, Error, Extended, Extension, Inserted, Look, NewToken, Position, Propagation, Reading,
-        Revocation, Target, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
+        Revocation, Target, Timestamp, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
     journal::Terms,
     mutant::{self, Mutant},
@@ -30,10 +30,20 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         self.inner.find(digests.into(), look.into()).await
     }
 
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+        self.inner.find_all(batch).await
+    }
+
     async fn reflects(&self, position: Position) -> bool {
         let Some(proof) = &self.inner.proof else { return false };
         let covered = timeout(REVISION_WAIT, proof.journal.revision_covered(position)).await;
         covered.is_ok_and(|covered| covered.is_ok())
+    }
+
+    fn used(&self, record: &TokenRecord, now: Timestamp) {
+        if let Some(usage) = &self.inner.usage {
+            usage.note(record, now);
+        }
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
@@ -116,7 +126,7 @@ pub(super) async fn to_its_end<T: Send + 'static>(
 
 impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// Makes what this process remembers of these tokens, or is about to, worthless.
-    fn forget(&self, ids: &[TokenId]) {
+    pub(super) fn forget(&self, ids: &[TokenId]) {
         self.flights.outdate(ids);
         self.negative.forget(ids);
     }
@@ -125,7 +135,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     ///
     /// The tokens `named` are told of even when nothing was ended now: a retry finds the token
     /// ended already, while the first attempt may not have come as far as this.
-    async fn spread(&self, mut revocation: Revocation, named: Vec<TokenId>) -> Revocation {
+    pub(super) async fn spread(&self, mut revocation: Revocation, named: Vec<TokenId>) -> Revocation {
         let mut ids = revocation.ended.clone();
         ids.extend(named.into_iter().filter(|id| !revocation.ended.contains(id)));
         revocation.propagation = later(revocation.propagation, self.tell(ids).await);

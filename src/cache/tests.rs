@@ -1,5 +1,6 @@
 //! What the tests of the cache share, and the tests that need more than one of its parts.
 
+mod batch;
 mod cluster;
 mod extend;
 mod find;

@@ -238,4 +238,6 @@ impl Default for OneOrMore {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

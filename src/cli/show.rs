@@ -60,6 +60,11 @@ pub(super) fn instant(time: Option<&Timestamp>, absent: &str) -> String {
     time.map_or_else(|| absent.to_owned(), ToString::to_string)
 }
 
+/// An instant without what is finer than a second, or what its absence means.
+pub(super) fn second(time: Option<&Timestamp>, absent: &str) -> String {
+    instant(time.map(|time| Timestamp { nanos: 0, ..*time }).as_ref(), absent)
+}
+
 /// A stretch of time; nothing when it is absent.
 pub(super) fn stretch(time: Option<&Duration>) -> String {
     time.map(ToString::to_string).unwrap_or_default()

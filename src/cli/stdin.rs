@@ -1,6 +1,7 @@
-//! A token comes from standard input: whoever can list processes reads their arguments.
+//! What is read from standard input: tokens, since whoever can list processes reads their arguments, and
+//! whether something is meant that cannot be taken back.
 
-use std::io::{self, BufRead, IsTerminal as _, Read as _};
+use std::io::{self, BufRead, IsTerminal as _, Read as _, Write as _};
 
 use clap::Args;
 use rpassword::ConfigBuilder;
@@ -28,6 +29,21 @@ pub(super) fn read() -> Result<SecretText, Failure> {
     match line.trim() {
         "" => Err(Failure::Usage("there is no token on standard input".to_owned())),
         token => Ok(SecretText::new(token)),
+    }
+}
+
+/// Asks whoever sits at a terminal; a script is taken at its word.
+pub(super) fn confirm(question: &str) -> Result<(), Failure> {
+    if io::stdin().is_terminal() { agreed(question, io::stdin().lock()) } else { Ok(()) }
+}
+
+fn agreed(question: &str, mut answers: impl BufRead) -> Result<(), Failure> {
+    write!(io::stderr().lock(), "{question} [y/N] ").map_err(Failure::Output)?;
+    let mut answer = String::new();
+    answers.read_line(&mut answer).map_err(Failure::Input)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::Declined),
     }
 }
 
@@ -61,6 +77,13 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_yes_is_taken_for_one() {
+        for (answer, agrees) in [("y\n", true), ("YES\r\n", true), ("\n", false), ("", false), ("no\n", false)] {
+            assert_eq!(agreed("sure?", answer.as_bytes()).is_ok(), agrees, "{answer:?}");
+        }
+    }
 
     #[test]
     fn only_the_first_line_is_read() {

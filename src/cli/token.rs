@@ -1,4 +1,4 @@
-//! `tokenward token issue|authenticate|revoke|revoke-all|list|show`.
+//! `tokenward token issue|authenticate|revoke|revoke-all|list|show|update|rotate`.
 
 use clap::{Args, Subcommand};
 
@@ -12,6 +12,8 @@ mod authenticate;
 mod issue;
 mod list;
 mod revoke;
+mod rotate;
+mod update;
 
 /// What `token` takes.
 #[derive(Args)]
@@ -32,6 +34,10 @@ enum Verb {
     Revoke(revoke::Revoke),
     /// Revoke every token of a user, or every other.
     RevokeAll(revoke::RevokeAll),
+    /// Change a token's label, scopes, annotations or end.
+    Update(update::Update),
+    /// Replace a token by a new one; its secret is shown this once.
+    Rotate(rotate::Rotate),
     /// List a user's tokens, newest first.
     List(list::List),
     /// Show a token's public record.
@@ -52,6 +58,8 @@ impl TokenArgs {
             Verb::Authenticate(authenticate) => authenticate.run(target, format).await,
             Verb::Revoke(revoke) => revoke.run(target, format).await,
             Verb::RevokeAll(revoke) => revoke.run(target, format).await,
+            Verb::Update(update) => update.run(target, format).await,
+            Verb::Rotate(rotate) => rotate.run(target, format).await,
             Verb::List(list) => list.run(target, format).await,
             Verb::Show { token_id } => show(target, token_id, format).await,
         }
@@ -68,7 +76,7 @@ async fn show(target: &Target, token_id: String, format: Format) -> Result<Endin
 }
 
 /// Adds a token's public record.
-fn record(block: Block, token: Option<&pb::Token>) -> Block {
+pub(super) fn record(block: Block, token: Option<&pb::Token>) -> Block {
     let Some(token) = token else { return block };
     block
         .with("token_id", &token.token_id)

@@ -1,5 +1,7 @@
 //! Whether a value fits its setting, and what a text means as one.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -7,6 +9,9 @@ use super::{
     fault::nearest,
     settings::{Kind, Setting},
 };
+
+/// The longest time that a setting may be, a hundred years: sums of such times are times still.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Why a value does not fit. Says what was expected, never what was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +59,7 @@ fn is_accepted(setting: &Setting, value: &Value) -> bool {
 
 /// humantime takes a bare `0`; here every duration has its unit.
 fn is_duration(text: &str) -> bool {
-    bare_number(text).is_none() && humantime::parse_duration(text).is_ok()
+    bare_number(text).is_none() && humantime::parse_duration(text).is_ok_and(|time| time <= LONGEST)
 }
 
 fn bare_number(text: &str) -> Option<&str> {
@@ -89,6 +94,9 @@ fn duration_misfit(value: &Value) -> (String, String) {
     };
     match number {
         Some(number) => ("is a time without a unit".to_owned(), format!("give \"{number}s\" or \"{number}ms\"")),
+        None if value.as_str().is_some_and(|text| humantime::parse_duration(text).is_ok()) => {
+            ("is longer than 100 years".to_owned(), "give a shorter time, such as \"72h\"".to_owned())
+        }
         None => ("is not a time".to_owned(), "give a number and a unit, such as \"50ms\", \"1s\", \"72h\"".to_owned()),
     }
 }
@@ -141,6 +149,15 @@ mod tests {
         assert_eq!(text("schema.user_attributes", "username, email,"), Ok(Some(json!(["username", "email"]))));
         assert_eq!(text("tokens.ttl", "1h 30m"), Ok(Some(json!("1h 30m"))));
         assert_eq!(text("schema.user_id_type", "uuid"), Ok(Some(json!("uuid"))));
+    }
+
+    #[test]
+    fn a_time_is_at_most_a_hundred_years() {
+        assert_eq!(text("tokens.ttl", "36500days"), Ok(Some(json!("36500days"))));
+        for longer in ["36501days", "1000000years"] {
+            let misfit = text("tokens.ttl", longer).expect_err(longer);
+            assert_eq!(misfit.problem, "is longer than 100 years");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl Default for Server {
             delivery_timeout: Duration::from_secs(10),
             drain_delay: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(15),
+            max_watchers: 1_000,
             reflection: false,
         }
     }
@@ -128,6 +129,7 @@ impl Default for Tokens {
             hash: TokenHash::Sha512,
             accept_digests: None,
             upgrade_digests: false,
+            track_last_used: true,
             request_id_retention: Duration::from_hours(1),
         }
     }

@@ -275,4 +275,6 @@ fn unknown_variable(variable: &str) -> Misfit {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

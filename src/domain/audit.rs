@@ -71,6 +71,8 @@ pub struct Who {
 pub struct What {
     /// The token.
     pub token_id: Option<TokenId>,
+    /// The token that takes its place.
+    pub successor: Option<TokenId>,
     /// The owner.
     pub user_id: Option<UserId>,
     /// How many active tokens it ended.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, slice, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
+use futures::future::join_all;
 
 use super::{
     digest::{Digests, Hashing},
@@ -14,9 +14,6 @@ use super::{
     sliding::{Extension, Sliding},
     token::Token,
 };
-
-/// Look-ups of one batch under way at once, so that a cold batch does not use up the database's bound.
-const BATCH_CONCURRENCY: usize = 16;
 
 /// Decides whether presented tokens are active.
 #[derive(Debug)]
@@ -89,8 +86,16 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// As [`Self::authenticate`].
     pub async fn authenticate_all(&self, mut batch: Vec<Presented>) -> Result<Vec<Answer>, Error> {
         self.fence(&mut batch).await;
+        let asked: Vec<_> = batch.iter().map(|presented| presented.asked(&self.hashing)).collect();
+        let looks = asked.iter().zip(&batch).filter_map(|(digests, presented)| Some(((*digests)?, presented.look())));
         // One that cannot be answered fails the batch: it must not be called inactive.
-        stream::iter(batch).map(|presented| self.decide(presented)).buffered(BATCH_CONCURRENCY).try_collect().await
+        let mut readings = self.store.find_all(looks.collect()).await?.into_iter();
+        let mut answers = Vec::with_capacity(batch.len());
+        for (digests, presented) in asked.into_iter().zip(&batch) {
+            let reading = digests.and_then(|digests| Some((digests, readings.next()?)));
+            answers.push(self.judge(presented, reading).await?);
+        }
+        Ok(answers)
     }
 
     /// Waits until what is cached reflects the revisions asked for, and has the primary asked
@@ -110,9 +115,16 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     }
 
     async fn decide(&self, presented: Presented) -> Result<Answer, Error> {
-        let Some(token) = &presented.token else { return Ok(Answer::malformed()) };
-        let digests = self.hashing.digests(token);
-        let reading = self.store.find(digests, presented.look()).await?;
+        let reading = match presented.asked(&self.hashing) {
+            Some(digests) => Some((digests, self.store.find(digests, presented.look()).await?)),
+            None => None,
+        };
+        self.judge(&presented, reading).await
+    }
+
+    /// The answer to one question; without a reading, to a text that no issuer could have made.
+    async fn judge(&self, presented: &Presented, reading: Option<(Digests, Reading)>) -> Result<Answer, Error> {
+        let Some((digests, reading)) = reading else { return Ok(Answer::malformed()) };
         if presented.min_revision.is_some_and(|asked| falls_short(&reading, asked)) {
             return Err(Error::Unavailable(Box::new(NotReached)));
         }
@@ -123,6 +135,7 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
                 let now = self.clock.now();
                 let verdict = record.admit(now, &presented.required_scopes);
                 if verdict.is_ok() {
+                    self.store.used(&record, now);
                     self.slide(digests, &record, now).await;
                 }
                 verdict.map(|()| record)
@@ -149,6 +162,11 @@ fn falls_short(reading: &Reading, asked: Position) -> bool {
 // === impl Presented ===
 
 impl Presented {
+    /// What the token may be stored under.
+    fn asked(&self, hashing: &Hashing) -> Option<Digests> {
+        self.token.as_ref().map(|token| hashing.digests(token))
+    }
+
     fn look(&self) -> Look {
         Look { freshness: self.freshness, quota: self.quota.clone() }
     }

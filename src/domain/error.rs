@@ -51,6 +51,9 @@ pub enum Error {
     /// The user is disabled, so a token would not be active.
     #[error("the user is disabled")]
     UserDisabled,
+    /// The token has ended, or has a successor.
+    #[error("the token has ended, or was rotated already")]
+    TokenEnded,
     /// The user has as many live tokens as allowed.
     #[error("the user has {limit} live tokens, as many as allowed")]
     LimitReached {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     clock::to_microseconds,
-    digest::Hashing,
+    digest::{Digest, Hashing},
     error::Error,
     form::TokenForm,
     idempotency,
@@ -78,6 +78,8 @@ pub struct IssueRequest {
     pub scopes: Vec<String>,
     /// Free-form annotations.
     pub metadata: BTreeMap<String, String>,
+    /// The caller that asks, where callers are known.
+    pub issuer: Option<String>,
     /// Makes a retry return the first result.
     pub request_id: Option<Uuid>,
 }
@@ -126,6 +128,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
                 metadata: request.metadata,
                 hint: self.policy.form.hint(&token),
             },
+            issuer: request.issuer,
             request: sealed,
         };
         match self.store.insert(new).await? {
@@ -142,12 +145,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
         first: &IdempotentRequest,
         now: Timestamp,
     ) -> Result<Issued, Error> {
-        let id = id.ok_or(Error::RequestIdReused)?;
-        // A replica with another `tokens.format` may have written it. Only a key that sealed something
-        // else, or a row that was altered, opens to another token than both.
-        let mut spellings = self.policy.form.spellings(&idempotency::open(id, first)).into_iter();
-        let secret = spellings.find(|token| self.policy.hashing.digest(token) == record.digest);
-        let secret = secret.ok_or(Error::RequestIdReused)?;
+        let secret = self.policy.reopen(id, record.digest, first)?;
         let state = record.state(now);
         Ok(Issued { secret, record, state })
     }
@@ -198,6 +196,18 @@ impl IssuePolicy {
             }
             _ => Ok(Some(to_microseconds(self.sliding.map_or(expiry, |sliding| sliding.capped(expiry, now))))),
         }
+    }
+
+    /// The token that the first request of this id sealed.
+    ///
+    /// # Errors
+    /// [`Error::RequestIdReused`].
+    pub(super) fn reopen(&self, id: Option<Uuid>, digest: Digest, first: &IdempotentRequest) -> Result<Token, Error> {
+        let secret = idempotency::open(id.ok_or(Error::RequestIdReused)?, first);
+        // A replica with another `tokens.format` may have written it. Only a key that sealed something else, or
+        // a row that was altered, opens to another token than both.
+        let mut spellings = self.form.spellings(&secret).into_iter();
+        spellings.find(|token| self.hashing.digest(token) == digest).ok_or(Error::RequestIdReused)
     }
 
     fn forever(&self) -> Result<Option<Timestamp>, Error> {

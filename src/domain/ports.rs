@@ -40,6 +40,16 @@ pub trait TokenStore: Send + Sync + 'static {
         look: impl Into<Look> + Send,
     ) -> impl Future<Output = Result<Reading, Error>> + Send;
 
+    /// What is known of each of several tokens, in their order: as [`Self::find`], with one command of the shared
+    /// cache and one statement of the database at most.
+    ///
+    /// # Errors
+    /// As [`Self::find`], when one of them cannot be answered.
+    ///
+    /// # Cancel safety
+    /// As [`Self::find`].
+    fn find_all(&self, batch: Vec<(Digests, Look)>) -> impl Future<Output = Result<Vec<Reading>, Error>> + Send;
+
     /// Waits, for a short and bounded time, until what [`Self::find`] answers at any freshness
     /// reflects everything up to `position`. False when only [`Freshness::Primary`] can.
     ///
@@ -49,6 +59,9 @@ pub trait TokenStore: Send + Sync + 'static {
         // A store without a cache answers from the primary.
         std::future::ready(true)
     }
+
+    /// Takes note that a token was accepted. Takes no I/O and waits for nothing.
+    fn used(&self, _record: &TokenRecord, _now: Timestamp) {}
 
     /// Stores a new token, or returns the one that the same `request_id` stored before.
     ///
@@ -144,6 +157,15 @@ pub trait Epochs: Send + Sync + 'static {
     /// # Cancel safety
     /// Once polled, it runs to its end whether or not the future is dropped.
     fn new_epoch(&self) -> impl Future<Output = Result<NewEpoch, Error>> + Send;
+
+    /// Outdates every fact about one user's tokens that was read before the call.
+    ///
+    /// # Errors
+    /// As [`Self::new_epoch`]. A user that is not there is none.
+    ///
+    /// # Cancel safety
+    /// As [`Self::new_epoch`].
+    fn outdate(&self, user: UserId) -> impl Future<Output = Result<Revocation, Error>> + Send;
 }
 
 /// An epoch that has begun, and how far the news has spread.
@@ -234,6 +256,8 @@ pub struct NewToken {
     pub expiry: Option<Timestamp>,
     /// What the issuer writes on it.
     pub label: Label,
+    /// The caller that asked for it, where callers are known.
+    pub issuer: Option<String>,
     /// Makes a retry return the first result.
     pub request: Option<IdempotentRequest>,
 }
@@ -302,6 +326,8 @@ pub struct Revocation {
     pub count: u64,
     /// The tokens whose cached facts are outdated by it.
     pub ended: Vec<TokenId>,
+    /// Whose the one token was that this call was to end; `None` when it had ended before, or several were.
+    pub owner: Option<UserId>,
     /// A place in the journal at or after the change.
     pub position: Position,
     /// How far it has spread.

@@ -9,13 +9,14 @@ use std::{
 };
 
 use chrono::DateTime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use super::{
     Terms,
     clock::DatabaseClock,
+    feed::{self, Ring},
     lease::{Boottime, Lease, Tenure, Uptime},
-    view::{Standing, View},
+    view::{Since, Standing, View},
 };
 use crate::{
     domain::{Digest, Error, Poll, Position, Timestamp, UserId},
@@ -114,6 +115,8 @@ pub(super) struct Shared<U> {
     wake: Notify,
     /// Whether the last canary that was judged was lost.
     silent: AtomicBool,
+    /// What those who follow are told.
+    pub(super) ring: Ring,
 }
 
 // === impl Lost ===
@@ -234,6 +237,16 @@ impl<U: Uptime> Handle<U> {
         self.rounds.clone()
     }
 
+    /// What is told from now on.
+    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<feed::News>> {
+        self.shared.ring.subscribe()
+    }
+
+    /// What the view holds after a place.
+    pub(super) fn since(&self, start: Option<Position>) -> Option<Since> {
+        self.shared.view.since(start)
+    }
+
     async fn may_judge(&self) -> bool {
         if self.shared.terms.max_staleness.is_zero() {
             return self.covered().await.is_ok();
@@ -279,6 +292,7 @@ impl<U: Uptime> Shared<U> {
             wanted: AtomicU64::new(0),
             wake: Notify::new(),
             silent: AtomicBool::new(false),
+            ring: feed::ring(),
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     Terms,
     canary::Canaries,
+    feed::Announcer,
     handle::{Handle, Lost, Round, Shared},
     lease::{Boottime, Uptime},
 };
@@ -48,6 +49,7 @@ struct Polls<J, U> {
     rounds: watch::Sender<Round>,
     calls: Calls,
     check: Check,
+    announcer: Announcer,
     /// Changes went unrecorded, and facts from before are not yet distrusted for it.
     unrecorded: bool,
 }
@@ -88,7 +90,16 @@ pub(super) fn new<J: Journal, U: Uptime>(journal: Arc<J>, terms: Terms, uptime: 
     let (rounds, ended) = watch::channel(Round::default());
     let chores = Chores { journal: Arc::clone(&journal), shared: Arc::clone(&shared), calls: calls.clone() };
     let canaries = Canaries::new(Arc::clone(&journal), Arc::clone(&shared), ended.clone(), Arc::clone(&calls.repaired));
-    let polls = Polls { journal, shared: Arc::clone(&shared), rounds, calls, check: Check::Undone, unrecorded: false };
+    let announcer = Announcer::new(shared.ring.clone());
+    let polls = Polls {
+        journal,
+        shared: Arc::clone(&shared),
+        rounds,
+        calls,
+        check: Check::Undone,
+        announcer,
+        unrecorded: false,
+    };
     (Reader { polls, chores, canaries }, Handle::new(shared, ended))
 }
 
@@ -176,7 +187,12 @@ impl<J: Journal, U: Uptime> Polls<J, U> {
             // Any fact from before this poll may be outdated by what went unrecorded.
             poll.floor = poll.position.seq + 1;
         }
+        let news = self.announcer.news(&poll);
         self.shared.publish(poll, sent);
+        // After the view: who is told of an end may ask for an answer that reflects it.
+        if let Some(news) = news {
+            self.announcer.tell(news);
+        }
         self.unrecorded = false;
         if self.shared.view.is_shut() {
             self.calls.shut.notify_one();

@@ -18,6 +18,7 @@ use tokio::{
 
 mod canary;
 mod clock;
+mod feed;
 mod fitness;
 mod lease;
 mod strict;

@@ -5,7 +5,7 @@ use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
-use crate::domain::{Digest, Ended, Poll, Position, TokenId, UserId};
+use crate::domain::{Digest, Ended, Outdated, Poll, Position, Timestamp, TokenId, UserId};
 
 /// What a record counts as until it has a number. No position reaches it: databases count to 2^63.
 const PENDING: u64 = u64::MAX;
@@ -25,9 +25,22 @@ pub(super) enum Standing {
     Unknown,
 }
 
+/// What came after a place.
+#[derive(Debug)]
+pub(super) struct Since {
+    /// The place up to which it was told.
+    pub(super) position: Position,
+    /// When that was, by the database's clock.
+    pub(super) at: Timestamp,
+    /// In the order of their numbers, the last one of each token and user; then those without a number.
+    pub(super) records: Vec<(Option<u64>, Outdated)>,
+}
+
 #[derive(Debug)]
 struct State {
     position: Position,
+    /// When it was read, by the database's clock.
+    at: Timestamp,
     floor: u64,
     numbered: Marks,
     /// Records without a number; each poll shows all of them.
@@ -65,12 +78,17 @@ impl View {
         self.read().as_ref().is_some_and(|state| state.floor > state.position.seq)
     }
 
+    /// What came after a place, or the place that is the last one now; `None` when it cannot tell.
+    pub(super) fn since(&self, start: Option<Position>) -> Option<Since> {
+        self.read().as_ref()?.since(start)
+    }
+
     /// Takes in a poll of everything after [`Self::position`]. Another epoch begins anew.
     pub(super) fn apply(&self, poll: Poll) {
         let mut view = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match view.as_mut().filter(|state| state.position.epoch == poll.position.epoch) {
             Some(state) => state.apply(poll),
-            None => view.insert(State::empty(poll.position)).apply(poll),
+            None => view.insert(State::empty(&poll)).apply(poll),
         }
     }
 
@@ -82,8 +100,8 @@ impl View {
 // === impl State ===
 
 impl State {
-    fn empty(position: Position) -> Self {
-        Self { position, floor: 0, numbered: Marks::default(), pending: Marks::default() }
+    fn empty(poll: &Poll) -> Self {
+        Self { position: poll.position, at: poll.now, floor: 0, numbered: Marks::default(), pending: Marks::default() }
     }
 
     fn judge(&self, position: Position, token: TokenId, user: &UserId) -> Standing {
@@ -92,6 +110,20 @@ impl State {
         }
         let last = self.numbered.last(token, user).max(self.pending.last(token, user));
         if position.seq < last { Standing::Outdated } else { Standing::Current }
+    }
+
+    fn since(&self, start: Option<Position>) -> Option<Since> {
+        let Self { position, at, .. } = *self;
+        let records = match start {
+            None => vec![],
+            Some(start) if start.epoch != position.epoch || start.seq < self.floor => return None,
+            Some(start) if self.numbered.everything.max(self.pending.everything) > start.seq => return None,
+            Some(start) => {
+                let numbered = self.numbered.after(start.seq).into_iter().map(|(seq, it)| (Some(seq), it));
+                numbered.chain(self.pending.after(0).into_iter().map(|(_, it)| (None, it))).collect()
+            }
+        };
+        Some(Since { position, at, records })
     }
 
     fn shows(&self, token: TokenId, since: Position) -> Option<bool> {
@@ -111,7 +143,7 @@ impl State {
                 None => self.pending.note(record.ended, PENDING),
             }
         }
-        self.position = poll.position;
+        (self.position, self.at) = (poll.position, poll.now);
         if poll.floor > self.floor {
             self.floor = poll.floor;
             self.numbered.drop_to(poll.floor);
@@ -138,6 +170,15 @@ impl Marks {
         token.max(user).max(self.everything)
     }
 
+    fn after(&self, seq: u64) -> Vec<(u64, Outdated)> {
+        let tokens = self.tokens.iter().map(|(token, seq)| (*seq, Outdated::Token(*token)));
+        let users = self.users.iter().filter(|(_, last)| **last > seq);
+        let users = users.map(|(user, seq)| (*seq, Outdated::User(user.clone())));
+        let mut after: Vec<_> = tokens.filter(|(last, _)| *last > seq).chain(users).collect();
+        after.sort_unstable_by_key(|(seq, _)| *seq);
+        after
+    }
+
     /// Forgets what cannot outdate a fact at or above `floor`.
     fn drop_to(&mut self, floor: u64) {
         self.tokens.retain(|_, seq| *seq > floor);
@@ -145,6 +186,8 @@ impl Marks {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,10 +17,10 @@ use super::{
 };
 use crate::domain::{AuditRecord, AuditTrail, Error, RevocationCause, Timestamp};
 
-const COLUMNS: &str = "id, time, event, caller, peer, certificate, request_id, method, token_id, user_id, code, reason, \
+const COLUMNS: &str = "id, time, event, caller, peer, certificate, request_id, method, token_id, successor, user_id, code, reason, \
                        revoked, revocation_reason, user_active, suppressed";
 /// Bound values of one record.
-const WIDTH: usize = 16;
+const WIDTH: usize = 17;
 /// Records that are deleted in one transaction.
 const DELETED_AT_ONCE: usize = 500;
 /// Time from the end of one deletion to the next, by whichever replica; and between two looks whether one is due.
@@ -135,6 +135,7 @@ fn values(dialect: Dialect, record: &AuditRecord) -> [Value; WIDTH] {
         bounded(&who.request_id, LONGEST_REQUEST_ID).into(),
         what.method.into(),
         what.token_id.map(|id| id.to_string()).into(),
+        what.successor.map(|id| id.to_string()).into(),
         what.user_id.as_ref().map(|user| user.as_str().to_owned()).into(),
         outcome.code.into(),
         bounded(&outcome.reason, LONGEST_REASON).into(),

@@ -188,7 +188,16 @@ impl Connector {
 fn parse<O: std::str::FromStr<Err = sea_orm::SqlxError>>(url: &str) -> Result<O, OpenError> {
     // `mariadb://` is MySQL's URL under another name.
     let url = url.strip_prefix("mariadb").map_or_else(|| url.to_owned(), |rest| format!("mysql{rest}"));
-    O::from_str(&url).map_err(OpenError::Url)
+    O::from_str(&url).map_err(|error| not_a_url(&error))
+}
+
+/// The driver quotes values of the URL, where a password may have landed.
+fn not_a_url(error: &sea_orm::SqlxError) -> OpenError {
+    let text = error.to_string();
+    OpenError::Url(match (text.find('"'), text.rfind('"')) {
+        (Some(first), Some(last)) => format!("{}..{}", &text[..first], &text[last + 1..]),
+        _ => text,
+    })
 }
 
 fn bounded<DB: Database>(options: PoolOptions<DB>, limits: Limits) -> PoolOptions<DB> {
@@ -196,7 +205,7 @@ fn bounded<DB: Database>(options: PoolOptions<DB>, limits: Limits) -> PoolOption
 }
 
 fn sqlite(url: &str) -> Result<SqliteConnectOptions, OpenError> {
-    let options = SqliteConnectOptions::from_str(url).map_err(OpenError::Url)?;
+    let options = SqliteConnectOptions::from_str(url).map_err(|error| not_a_url(&error))?;
     if url.contains(":memory:") || url.contains("mode=memory") {
         return Err(OpenError::InMemory);
     }
@@ -264,4 +273,26 @@ fn mysql(options: PoolOptions<sea_orm::sqlx::MySql>, limits: Limits) -> PoolOpti
 
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_url_is_said_without_its_parts() {
+        for (url, part) in [
+            ("postgres://u:hunter2@h/d?sslmode=hunter2", "ssl_mode"),
+            ("postgres://u:hunter2@h/d?sslmode=hun\"ter2", "ssl_mode"),
+            ("postgres://u:hunter2@h:port/d", "port"),
+            ("mysql://u:hunter2@h/d?ssl-mode=hunter2", "ssl_mode"),
+            ("sqlite://file?mode=hunter2", "mode"),
+        ] {
+            let config = config::Database { url: config::SecretText::new(url), ..config::Database::default() };
+            let session = Session::of(&Schema::resolve(&config::Config::default()).expect("the defaults are good"));
+            let error = Connector::new(&config, session).err().expect(url);
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(part) && !shown.contains("ter2"), "{shown}");
+        }
+    }
 }

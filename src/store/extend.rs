@@ -1,7 +1,8 @@
 //! Moving the expiry of a token that is used.
 //!
 //! The row is changed by its primary key, and only while it ends when it did as it was read: one that was revoked
-//! is not brought back, and what another replica or Django wrote meanwhile stands. The user is held
+//! is not brought back, and what another replica or Django wrote meanwhile stands, as does an end that
+//! an administrator or a rotation gave it. The user is held
 //! as when a token is issued, so that a deactivation comes either before, and nothing is
 //! written, or after.
 
@@ -29,7 +30,8 @@ async fn extend_once(inner: &Inner, extension: &Extension, user: &UserKey) -> Re
     let transaction = inner.pool.begin().await?;
     let owner = users::hold(inner, &transaction, &inner.statements.user_held_shared, user, Owner::MustExist).await?;
     let (times, digest) = (inner.times(), extension.digest.to_hex());
-    let values = vec![times.bind(extension.to), digest.clone().into(), times.bind(extension.from)];
+    let values =
+        vec![times.bind(extension.to), digest.clone().into(), times.bind(extension.from), digest.clone().into()];
     if !owner.is_some_and(|owner| owner.active)
         || transaction.execute(&inner.statements.token_extend, values).await? == 0
     {

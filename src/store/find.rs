@@ -1,10 +1,20 @@
 //! The look-up: one statement, primary-key probes only.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use sea_orm::{QueryResult, Value};
 
-use super::{Inner, error::StoreError, rows, statements::RECORD_COLUMNS, time, upgrade};
+use super::{
+    Inner,
+    error::StoreError,
+    rows,
+    statements::{BATCHES, RECORD_COLUMNS},
+    time, upgrade,
+};
 use crate::{
     domain::{Digest, Digests, Found, Legacy, Position, Reading, Source, TokenRecord},
     mutant::{self, Mutant},
@@ -47,13 +57,7 @@ async fn find_either(inner: &Arc<Inner>, digests: Digests, legacy: Legacy) -> Re
     let rows = inner.pool.rows(&inner.statements.find_either, [keys.clone(), keys].concat()).await?;
     let clock = rows.first().ok_or(StoreError::Row("the clock: run `tokenward migrate up`"))?;
     let found = either(inner, &rows, digests)?;
-    match &found {
-        Found::Token(record) if record.digest == legacy.digest => {
-            upgrade::begin(inner, digests.current, legacy, record);
-        }
-        Found::Token(_) | Found::Revoked | Found::Unknown => {}
-    }
-    reading(clock, found)
+    reading(clock, rewritten(inner, &digests, found))
 }
 
 /// A revocation of either counts for the token; of two rows, the current one does.
@@ -69,6 +73,50 @@ fn either(inner: &Inner, rows: &[QueryResult], digests: Digests) -> Result<Found
         }
     }
     Ok(found)
+}
+
+/// The same for several tokens, in their order, and as one look-up.
+pub(super) async fn find_all(inner: &Arc<Inner>, batch: &[Digests]) -> Result<Vec<Reading>, StoreError> {
+    let _turn = inner.lookups.try_acquire().map_err(|_| StoreError::Shed)?;
+    let mut readings = Vec::with_capacity(batch.len());
+    // Each token has two digests where rows of knox 4.2 are accepted. No request has as many.
+    for part in batch.chunks(BATCHES[BATCHES.len() - 1] / 2) {
+        readings.extend(find_part(inner, part).await?);
+    }
+    Ok(readings)
+}
+
+async fn find_part(inner: &Arc<Inner>, batch: &[Digests]) -> Result<Vec<Reading>, StoreError> {
+    let mut keys: Vec<_> = batch.iter().flat_map(Digests::all).map(|digest| Value::from(digest.to_hex())).collect();
+    let size = BATCHES.iter().position(|size| *size >= keys.len()).expect("a part fits");
+    keys.resize(BATCHES[size], keys.last().expect("a part has tokens").clone());
+    let rows = inner.pool.rows(&inner.statements.find_all[size], [keys.clone(), keys].concat()).await?;
+    let clock = rows.first().ok_or(StoreError::Row("the clock: run `tokenward migrate up`"))?;
+    let (mut revoked, mut records) = (HashSet::new(), HashMap::new());
+    for row in &rows {
+        if let Some(digest) = row.try_get_by_index::<Option<String>>(RECORD_AT)? {
+            revoked.extend(Digest::from_hex(&digest));
+        } else if let Some(record) = record(inner, row, RECORD_AT + 1)? {
+            records.insert(record.digest, Arc::new(record));
+        }
+    }
+    let found = |digests: &Digests| match digests.all().find_map(|digest| records.get(&digest)) {
+        _ if digests.all().any(|digest| revoked.contains(&digest)) => Found::Revoked,
+        Some(record) => Found::Token(Arc::clone(record)),
+        None => Found::Unknown,
+    };
+    batch.iter().map(|digests| reading(clock, rewritten(inner, digests, found(digests)))).collect()
+}
+
+/// What was found. A row of knox 4.2 is rewritten in the background, where that is wanted.
+fn rewritten(inner: &Arc<Inner>, digests: &Digests, found: Found) -> Found {
+    match (&found, digests.legacy) {
+        (Found::Token(record), Some(legacy)) if record.digest == legacy.digest => {
+            upgrade::begin(inner, digests.current, legacy, record);
+        }
+        (Found::Token(_) | Found::Revoked | Found::Unknown, _) => {}
+    }
+    found
 }
 
 fn record(inner: &Inner, row: &QueryResult, at: usize) -> Result<Option<TokenRecord>, StoreError> {

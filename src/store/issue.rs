@@ -10,7 +10,9 @@ use super::{
     user_key::UserKey,
     users::{self, Owner},
 };
-use crate::domain::{Digest, Error, IdempotentRequest, Inserted, NewToken, Subject, TokenRecord, User};
+use crate::domain::{
+    Digest, Error, IdempotentRequest, Inserted, Label, NewToken, Subject, Timestamp, TokenRecord, User,
+};
 
 /// How often a transaction that another one got in the way of is run again.
 const REPETITIONS: usize = 3;
@@ -38,10 +40,11 @@ where
 async fn attempt(inner: &Inner, token: &NewToken, key: &UserKey) -> Result<Inserted, StoreError> {
     let transaction = inner.pool.begin().await?;
     if let Some(request) = &token.request
-        && claim(inner, &transaction, token, request).await? == 0
+        && claim(inner, &transaction, token.digest, token.created, request).await? == 0
     {
         transaction.rollback().await?;
-        return replay(inner, token, request).await;
+        let (first, record) = replay(inner, token.created, request).await?;
+        return Ok(Inserted::Repeated(record, first));
     }
     let user = owner(inner, &transaction, key).await?;
     if !user.active {
@@ -54,24 +57,29 @@ async fn attempt(inner: &Inner, token: &NewToken, key: &UserKey) -> Result<Inser
 }
 
 /// Takes the `request_id`; 0 when it is taken. Waits for a transaction that is taking it.
-async fn claim(
+pub(super) async fn claim(
     inner: &Inner,
     transaction: &Transaction<'_>,
-    token: &NewToken,
+    digest: Digest,
+    at: Timestamp,
     request: &IdempotentRequest,
 ) -> Result<u64, StoreError> {
     let values = vec![
         hex::encode(request.id).into(),
         hex::encode(request.body).into(),
         hex::encode(request.sealed).into(),
-        token.digest.to_hex().into(),
-        time::bind(inner.dialect, token.created),
+        digest.to_hex().into(),
+        time::bind(inner.dialect, at),
     ];
     transaction.execute(&inner.statements.request_insert, values).await
 }
 
 /// The token that the same request stored before.
-async fn replay(inner: &Inner, token: &NewToken, request: &IdempotentRequest) -> Result<Inserted, StoreError> {
+pub(super) async fn replay(
+    inner: &Inner,
+    now: Timestamp,
+    request: &IdempotentRequest,
+) -> Result<(IdempotentRequest, TokenRecord), StoreError> {
     let row = inner.pool.row(&inner.statements.request, vec![hex::encode(request.id).into()]).await?;
     // Gone again: its transaction was rolled back, or it was purged just now.
     let row = row.ok_or(StoreError::Conflict)?;
@@ -86,14 +94,14 @@ async fn replay(inner: &Inner, token: &NewToken, request: &IdempotentRequest) ->
     let digest: String = row.try_get_by_index(2)?;
     let digest = Digest::from_hex(&digest).map_err(|_| StoreError::Row("a digest"))?;
     let stored = read::by_digest(inner, digest).await?.ok_or(StoreError::Row("the token of a request_id"))?;
-    Ok(Inserted::Repeated(ended_elsewhere(stored, token), first))
+    Ok((first, ended_elsewhere(stored, now)))
 }
 
 /// A token whose row is gone without a revocation of ours was ended by another program.
-fn ended_elsewhere(stored: read::Stored, token: &NewToken) -> TokenRecord {
+fn ended_elsewhere(stored: read::Stored, now: Timestamp) -> TokenRecord {
     match stored {
         read::Stored::Row(record) => record,
-        read::Stored::DetailOnly(record) => TokenRecord { revoked: record.revoked.or(Some(token.created)), ..record },
+        read::Stored::DetailOnly(record) => TokenRecord { revoked: record.revoked.or(Some(now)), ..record },
     }
 }
 
@@ -129,7 +137,7 @@ async fn within_limit(
     Ok(())
 }
 
-async fn store(
+pub(super) async fn store(
     inner: &Inner,
     transaction: &Transaction<'_>,
     token: &NewToken,
@@ -141,7 +149,8 @@ async fn store(
     let digest = token.digest.to_hex();
     transaction.execute(&inner.statements.token_insert, row(inner, token, key)).await?;
     let mut detail: Vec<Value> = vec![digest.into(), user.id.as_str().into(), created, expiry];
-    detail.extend(label(token)?);
+    detail.extend(label(&token.label)?);
+    detail.push(token.issuer.clone().into());
     transaction.execute(&inner.statements.detail_insert, detail).await?;
     Ok(())
 }
@@ -160,8 +169,8 @@ fn row(inner: &Inner, token: &NewToken, key: &UserKey) -> Vec<Value> {
     row
 }
 
-fn label(token: &NewToken) -> Result<[Value; 4], StoreError> {
-    let label = &token.label;
+/// In the order of `statements::DETAIL_COLUMNS`.
+pub(super) fn label(label: &Label) -> Result<[Value; 4], StoreError> {
     let unwritable = |_| StoreError::Row("JSON of a label");
     Ok([
         label.display_name.as_str().into(),
@@ -171,7 +180,7 @@ fn label(token: &NewToken) -> Result<[Value; 4], StoreError> {
     ])
 }
 
-fn record(token: &NewToken, user: User) -> TokenRecord {
+pub(super) fn record(token: &NewToken, user: User) -> TokenRecord {
     TokenRecord {
         digest: token.digest,
         user,

@@ -16,13 +16,19 @@ use super::{
     pool::{Pool, Transaction},
     rows, time, triggers, user_key,
     user_key::UserKey,
+    users,
 };
-use crate::domain::{
-    Digest, Ended, Epochs, Error, Journal, NewEpoch, Poll, Position, Propagation, Record, Role, Secret, Token, TokenId,
-    TokenPrefix, Triggers, UserId,
+use crate::{
+    config::UserIdType,
+    domain::{
+        Digest, Ended, Epochs, Error, Journal, NewEpoch, Poll, Position, Propagation, Record, Revocation, Role, Secret,
+        Token, TokenId, TokenPrefix, Triggers, UserId,
+    },
 };
 
 mod durability;
+#[cfg(test)]
+mod fuzz;
 mod listener;
 mod statements;
 
@@ -61,6 +67,10 @@ impl Epochs for Database {
     async fn new_epoch(&self) -> Result<NewEpoch, Error> {
         // A database has no cache to tell.
         Ok(NewEpoch { position: Self::new_epoch(self).await?, propagation: Propagation::Complete })
+    }
+
+    async fn outdate(&self, user: UserId) -> Result<Revocation, Error> {
+        self.write(async move |inner| users::outdate(&inner, &user).await).await
     }
 }
 
@@ -191,12 +201,13 @@ fn record(inner: &Inner, row: &QueryResult) -> Result<Option<Record>, StoreError
     }
     let seq: Option<i64> = row.try_get_by_index(RECORD_AT + 1)?;
     let (digest, user) = (row.try_get_by_index(RECORD_AT + 2)?, row.try_get_by_index(RECORD_AT + 3)?);
-    Ok(Some(Record { seq: seq.map(rows::place).transpose()?, ended: ended(inner, digest, user) }))
+    Ok(Some(Record { seq: seq.map(rows::place).transpose()?, ended: ended(inner.schema.user.id_type, digest, user) }))
 }
 
-fn ended(inner: &Inner, digest: Option<String>, user: Option<String>) -> Ended {
+/// What a record outdates; everything, where it cannot be read.
+fn ended(id_type: UserIdType, digest: Option<String>, user: Option<String>) -> Ended {
     let token = |text: String| Digest::from_hex(&text).ok().map(|digest| Ended::Token(digest.token_id()));
-    let owner = |text: String| -> Option<UserId> { user_key::read(&text, inner.schema.user.id_type).ok() };
+    let owner = |text: String| -> Option<UserId> { user_key::read(&text, id_type).ok() };
     let ended = match (digest, user) {
         (Some(digest), None) => token(digest),
         (None, Some(user)) => owner(user).map(Ended::User),

@@ -12,7 +12,7 @@ use super::{
     upgrade,
     user_key::UserKey,
 };
-use crate::domain::{Digest, Error, Subject, TokenId, TokenQuery, TokenRecord, TokenState, User, UserId};
+use crate::domain::{Digest, Error, Subject, TokenId, TokenQuery, TokenRecord, TokenState, User, UserId, UserQuery};
 
 /// A token by where it was found.
 pub(super) enum Stored {
@@ -47,6 +47,19 @@ pub(super) async fn user(inner: &Inner, id: &UserId) -> Result<User, StoreError>
         None => None,
     };
     user.ok_or(Error::NotFound(Subject::User).into())
+}
+
+/// A page of users. A key that the table cannot hold is before none of its own: nothing follows it.
+pub(super) async fn users(inner: &Inner, query: &UserQuery) -> Result<Vec<User>, StoreError> {
+    let limit = i64::from(query.limit).into();
+    let rows = match &query.after {
+        None => inner.pool.rows(&inner.statements.users, vec![limit]).await?,
+        Some(after) => {
+            let Some(key) = inner.user_key(after) else { return Ok(vec![]) };
+            inner.pool.rows(&inner.statements.users_after, vec![key.value, limit]).await?
+        }
+    };
+    rows.iter().filter_map(|row| inner.rows().user(row, 0).transpose()).collect()
 }
 
 /// One page.

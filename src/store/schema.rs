@@ -55,6 +55,18 @@ pub(super) enum Attributes {
     Columns(Vec<String>),
 }
 
+// === impl UserTable ===
+
+impl UserTable {
+    /// Columns that `rows::user` reads: the id, whether it is active, the attributes.
+    pub(super) fn columns(&self) -> usize {
+        2 + match &self.attributes {
+            Attributes::Json(_) => 1,
+            Attributes::Columns(columns) => columns.len(),
+        }
+    }
+}
+
 // === impl Schema ===
 
 impl Schema {

@@ -16,12 +16,19 @@ use crate::{config::SchemaPreset, domain::Cursor};
 /// Columns of [`Names::record`] and [`Names::detail_record`] in their order; see `rows.rs`.
 pub(super) const RECORD_COLUMNS: usize = 10;
 
+/// How many digests one look-up may name; a batch is filled up to the next of them, so that a connection prepares few
+/// statements.
+pub(super) const BATCHES: [usize; 4] = [4, 20, 100, 200];
+
 /// SQL text, ready to run.
 pub(super) struct Statements {
     /// (digest, digest): clock, record, user.
     pub(super) find: String,
     /// (digest, legacy digest, the same two): clock, when one of them was revoked, record, user; one row or several.
     pub(super) find_either: String,
+    /// As many digests as [`BATCHES`] says, twice: clock, a revoked digest or NULL, record, user; a row for each token
+    /// that is there, or one without, and a row for each digest that was revoked.
+    pub(super) find_all: [String; BATCHES.len()],
     /// (): the clock, see `rows::position`.
     pub(super) clock: String,
     /// (user): a user.
@@ -30,6 +37,10 @@ pub(super) struct Statements {
     pub(super) user_held_shared: String,
     /// (user): a user, held.
     pub(super) user_held: String,
+    /// (user, limit): users after this one.
+    pub(super) users_after: String,
+    /// (limit): users.
+    pub(super) users: String,
     /// (id, active, attributes), `native` only.
     pub(super) user_insert: String,
     /// (active[, attributes in `native`], id); `None` where there is nothing to write.
@@ -40,15 +51,21 @@ pub(super) struct Statements {
     pub(super) live_count: String,
     /// (digest, key, user, created, expiry, what `Extra` binds).
     pub(super) token_insert: String,
-    /// (new expiry, digest, expiry).
+    /// (new expiry, digest, expiry, digest).
     pub(super) token_extend: String,
     /// (new expiry, digest).
+    pub(super) token_expire: String,
+    /// (new expiry, digest).
     pub(super) detail_extend: String,
+    /// (digest): who gave a token its end.
+    pub(super) expiry_set_by: String,
+    /// (digest, user in text form, created, expiry, `display_name`, scopes, metadata, hint, who gave it its end).
+    pub(super) detail_change: String,
     /// (new digest, key, digest).
     pub(super) token_upgrade: String,
     /// (new digest, digest).
     pub(super) detail_upgrade: String,
-    /// (digest, user in text form, created, expiry, `display_name`, scopes, metadata, hint).
+    /// (digest, user in text form, created, expiry, `display_name`, scopes, metadata, hint, issuer).
     pub(super) detail_insert: String,
     /// (digest): an ended token's columns, held.
     pub(super) token_held: String,
@@ -123,22 +140,32 @@ impl Statements {
         Self {
             find: sql(&names.find(&record, &user)),
             find_either: sql(&names.find_either(&record, &user)),
+            find_all: BATCHES.map(|keys| sql(&names.find_all(&record, &user, keys))),
             clock: format!("SELECT {} FROM {CLOCK_TABLE} c WHERE c.id = 1", dialect.position()),
             user: sql(&user_by_id),
             user_held_shared: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Shared))),
             user_held: sql(&format!("{user_by_id}{}", dialect.hold(Hold::Exclusive))),
+            users_after: sql(&format!(
+                "SELECT {user} FROM {} u WHERE u.{} > ? ORDER BY u.{} LIMIT ?",
+                u.table, u.id, u.id
+            )),
+            users: sql(&format!("SELECT {user} FROM {} u ORDER BY u.{} LIMIT ?", u.table, u.id)),
             user_insert: sql(&names.user_insert()),
             user_update: names.user_update().map(|text| sql(&text)),
             user_delete: sql(&format!("DELETE FROM {} WHERE {} = ?", u.table, u.id)),
             live_count: sql(&format!("SELECT {} {by_user} AND {}", dialect.integer("COUNT(*)"), names.live())),
             token_insert: sql(&format!("INSERT INTO {}", names.token_rows(1))),
             token_extend: sql(&format!(
-                "UPDATE {} SET {} = ? WHERE {} = ? AND {} = ?",
+                "UPDATE {} SET {} = ? WHERE {} = ? AND {} = ? AND NOT EXISTS \
+                 (SELECT 1 FROM {DETAIL_TABLE} d WHERE d.digest = ? AND d.expiry_set_by IS NOT NULL)",
                 t.table,
                 t.expiry,
                 t.digest,
                 dialect.comparable_time(&t.expiry)
             )),
+            token_expire: sql(&format!("UPDATE {} SET {} = ? WHERE {} = ?", t.table, t.expiry, t.digest)),
+            expiry_set_by: sql(&format!("SELECT expiry_set_by FROM {DETAIL_TABLE} WHERE digest = ?")),
+            detail_change: sql(&detail_change(dialect)),
             detail_extend: sql(&format!("UPDATE {DETAIL_TABLE} SET expiry = ? WHERE digest = ?")),
             token_upgrade: sql(&format!(
                 "UPDATE {} SET {} = ?, {} = ? WHERE {} = ?",
@@ -146,7 +173,7 @@ impl Statements {
             )),
             detail_upgrade: sql(&format!("UPDATE {DETAIL_TABLE} SET digest = ? WHERE digest = ?")),
             detail_insert: sql(&format!(
-                "INSERT INTO {DETAIL_TABLE} ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO {DETAIL_TABLE} ({}, issuer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 DETAIL_COLUMNS[..8].join(", ")
             )),
             token_held: sql(&format!(
@@ -200,6 +227,18 @@ impl Statements {
         dialect.sql(&format!("INSERT INTO {DETAIL_TABLE} ({}) VALUES {values} {overwrite}", DETAIL_COLUMNS.join(", ")))
     }
 
+    /// Notes the last uses of `rows` tokens: (digest, time) of each, the digests again, the time before which what
+    /// is noted is replaced.
+    pub(super) fn note_used(&self, rows: usize) -> String {
+        let dialect = self.names.dialect;
+        let time = dialect.time("?");
+        let (cases, digests) = (format!(" WHEN ? THEN {time}").repeat(rows), vec!["?"; rows].join(", "));
+        dialect.sql(&format!(
+            "UPDATE {DETAIL_TABLE} SET last_used_at = CASE digest{cases} END \
+             WHERE digest IN ({digests}) AND (last_used_at IS NULL OR last_used_at < ?)"
+        ))
+    }
+
     /// Live and expired tokens of a user: (user[, expiry bounds][, created, created, digest], limit).
     pub(super) fn list_tokens(&self, condition: &str, after: Option<Cursor>) -> String {
         let Names { dialect, token: t, .. } = &self.names;
@@ -233,6 +272,14 @@ impl Statements {
     pub(super) fn is_expired(&self) -> String {
         format!(" AND {} < ?", self.names.expiry())
     }
+}
+
+/// An `INSERT` of a detail row, or an overwrite of what an administrator may change.
+fn detail_change(dialect: Dialect) -> String {
+    let columns = DETAIL_COLUMNS[..8].join(", ");
+    let changed = ["expiry", "display_name", "scopes", "metadata", "expiry_set_by"];
+    let overwrite = dialect.or_overwrite("digest", &changed);
+    format!("INSERT INTO {DETAIL_TABLE} ({columns}, expiry_set_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) {overwrite}")
 }
 
 // === impl Names ===
@@ -270,6 +317,25 @@ impl Names {
              LEFT JOIN {} u ON u.{} = t.{} WHERE c.id = 1",
             dialect.position(),
             dialect.time("r.revoked_at"),
+            t.table,
+            t.digest,
+            dialect.bytewise(&format!("t.{}", t.digest)),
+            u.table,
+            u.id,
+            t.user
+        )
+    }
+
+    fn find_all(&self, record: &str, user: &str, keys: usize) -> String {
+        let Self { dialect, token: t, user: u, .. } = self;
+        let (position, keys) = (dialect.position(), vec!["?"; keys].join(", "));
+        let absent = vec!["NULL"; RECORD_COLUMNS + u.columns()].join(", ");
+        format!(
+            "SELECT {position}, NULL AS revoked, {record}, {user} FROM {CLOCK_TABLE} c \
+             LEFT JOIN {} t ON t.{} IN ({keys}) LEFT JOIN {DETAIL_TABLE} d ON d.digest = {} \
+             LEFT JOIN {} u ON u.{} = t.{} WHERE c.id = 1 \
+             UNION ALL SELECT {position}, r.digest, {absent} FROM {CLOCK_TABLE} c \
+             JOIN {DETAIL_TABLE} r ON r.digest IN ({keys}) AND r.revoked_at IS NOT NULL WHERE c.id = 1",
             t.table,
             t.digest,
             dialect.bytewise(&format!("t.{}", t.digest)),

@@ -5,6 +5,7 @@
 
 mod adopted_cases;
 mod audit_cases;
+mod change_cases;
 mod check_cases;
 mod conflict_cases;
 mod digest_cases;
@@ -86,6 +87,41 @@ async fn every_case_holds(server: Server) {
             extend_cases::an_expiry_that_django_wrote_moves,
         ]
     );
+}
+
+async fn changes_hold(server: &Server) {
+    run!(
+        server,
+        World::native,
+        [
+            change_cases::a_change_is_kept_noted_and_may_be_repeated,
+            change_cases::an_end_is_moved_either_way_and_no_ended_token_brought_back,
+            change_cases::use_does_not_move_an_end_that_was_set,
+            change_cases::a_successor_takes_over_and_the_old_token_ends_after_the_overlap,
+            change_cases::a_repeated_rotation_gets_the_first_successor_and_no_limit_counts,
+            change_cases::a_rotation_that_meets_revoke_all_leaves_no_token_behind,
+            change_cases::a_change_that_meets_a_rotation_is_the_successor_s_or_is_refused,
+            change_cases::last_uses_are_written_forward_and_once_a_minute,
+            change_cases::users_are_listed_page_by_page_and_outdated_one_by_one,
+            change_cases::pages_are_stable_while_tokens_come_and_go,
+        ]
+    );
+    run!(server, World::empty, [change_cases::tokens_that_django_wrote_are_changed_and_rotated]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_hold_on_sqlite() {
+    changes_hold(&Server::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_hold_on_postgres() {
+    changes_hold(&Server::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_hold_on_mariadb() {
+    changes_hold(&Server::mariadb().await).await;
 }
 
 async fn adopted_tables_hold(server: &Server) {

@@ -85,14 +85,16 @@ impl Times {
             Dialect::Postgres => Ok(row.try_get_by_index(index)?),
             Dialect::Mysql => {
                 let naive: Option<NaiveDateTime> = row.try_get_by_index(index)?;
-                Ok(naive.map(|naive| self.instant(naive)))
+                naive.map(|naive| self.instant(naive).ok_or(StoreError::Row("a time"))).transpose()
             }
         }
     }
 
     /// Whether this time is the same when it is read again.
     pub(super) fn keeps(self, at: Timestamp) -> bool {
-        self.instant(at.with_timezone(&self.zone).naive_local()) == at
+        let utc = at.naive_utc();
+        let local = utc.checked_add_offset(self.zone.offset_from_utc_datetime(&utc).fix());
+        local.and_then(|local| self.instant(local)) == Some(at)
     }
 
     /// With a space or a `T`, with or without a fraction and an offset.
@@ -107,21 +109,24 @@ impl Times {
         let read = |text: &str| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok();
         match text.strip_suffix('Z') {
             Some(utc) => Some(read(utc)?.and_utc()),
-            None => Some(self.instant(read(&text)?)),
+            None => self.instant(read(&text)?),
         }
     }
 
     /// An hour that the clock shows twice is taken for the first one, so that a token ends
     /// early and not late; one that it leaves out, for what a clock that was not set would show.
-    fn instant(self, local: NaiveDateTime) -> Timestamp {
+    /// `None` beyond the first and the last day that there is.
+    fn instant(self, local: NaiveDateTime) -> Option<Timestamp> {
         if let Some(at) = self.zone.from_local_datetime(&local).earliest() {
-            return at.with_timezone(&Utc);
+            return Some(at.with_timezone(&Utc));
         }
-        let before = self.zone.offset_from_utc_datetime(&(local - TimeDelta::days(1)));
-        (local - before.fix()).and_utc()
+        let before = self.zone.offset_from_utc_datetime(&local.checked_sub_signed(TimeDelta::days(1))?);
+        Some(local.checked_sub_offset(before.fix())?.and_utc())
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use chrono::TimeZone as _;

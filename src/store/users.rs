@@ -57,6 +57,13 @@ pub(super) async fn delete(inner: &Inner, id: &UserId, ending: Ending) -> Result
     Ok(revocation(count, ended, journal::settle(inner).await?))
 }
 
+/// Outdates every fact about a user's tokens.
+pub(super) async fn outdate(inner: &Inner, id: &UserId) -> Result<Revocation, StoreError> {
+    let key = inner.user_key(id).ok_or(Error::NotFound(Subject::User))?;
+    let outdated = repeat(|| outdate_once(inner, &key)).await?;
+    Ok(revocation(0, outdated, journal::settle(inner).await?))
+}
+
 /// Reads a user with `held`, a statement that holds its row to the transaction's end.
 pub(super) async fn hold(
     inner: &Inner,
@@ -143,6 +150,14 @@ async fn update(inner: &Inner, transaction: &Transaction<'_>, key: &UserKey, use
 async fn token_ids(inner: &Inner, transaction: &Transaction<'_>, key: &UserKey) -> Result<Vec<TokenId>, StoreError> {
     let rows = transaction.rows(&inner.statements.token_digests, vec![key.value.clone()]).await?;
     rows.iter().filter_map(|row| Some(rows::digest(row).transpose()?.map(Digest::token_id))).collect()
+}
+
+async fn outdate_once(inner: &Inner, key: &UserKey) -> Result<Vec<TokenId>, StoreError> {
+    let transaction = inner.pool.begin().await?;
+    journal::note_user(inner, &transaction, key).await?;
+    let outdated = token_ids(inner, &transaction, key).await?;
+    transaction.commit().await?;
+    Ok(outdated)
 }
 
 async fn delete_once(inner: &Inner, key: &UserKey, ending: Ending) -> Result<(u64, Vec<TokenId>), StoreError> {

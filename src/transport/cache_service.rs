@@ -5,34 +5,65 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    domain::Epochs,
+    domain::{Epochs, Hashing, Inspection, Timestamp},
     proto::{self as pb, cache_service_server::CacheService},
 };
 
-use super::convert;
+use super::{convert, record};
 
 /// What replicas remember.
 #[derive(Debug)]
 pub struct Caches<E> {
-    epochs: Arc<E>,
+    caches: Arc<E>,
+    hashing: Hashing,
+    start: Timestamp,
 }
 
 // === impl Caches ===
 
 impl<E> Caches<E> {
-    /// Flushes by beginning a new one of these epochs.
-    pub fn new(epochs: Arc<E>) -> Self {
-        Self { epochs }
+    /// Shows and flushes these caches, which were made at `start`.
+    pub fn new(caches: Arc<E>, hashing: Hashing, start: Timestamp) -> Self {
+        Self { caches, hashing, start }
     }
 }
 
 #[tonic::async_trait]
-impl<E: Epochs> CacheService for Caches<E> {
-    async fn flush_cache(&self, _: Request<pb::FlushCacheRequest>) -> Result<Response<pb::FlushCacheResponse>, Status> {
-        let begun = self.epochs.new_epoch().await?;
+impl<E: Epochs + Inspection> CacheService for Caches<E> {
+    async fn flush_cache(
+        &self,
+        request: Request<pb::FlushCacheRequest>,
+    ) -> Result<Response<pb::FlushCacheResponse>, Status> {
+        let subject = record::subject(&request);
+        let (position, propagation) = match convert::flushed_user(&request.into_inner().user_id)? {
+            None => {
+                let begun = self.caches.new_epoch().await?;
+                (begun.position, begun.propagation)
+            }
+            Some(user) => {
+                subject.user(&user);
+                let outdated = self.caches.outdate(user).await?;
+                (outdated.position, outdated.propagation)
+            }
+        };
         Ok(Response::new(pb::FlushCacheResponse {
-            propagation: Some(convert::propagation(begun.propagation)),
-            revision: begun.position.to_string(),
+            propagation: Some(convert::propagation(propagation)),
+            revision: position.to_string(),
         }))
+    }
+
+    async fn get_cache_stats(
+        &self,
+        _: Request<pb::GetCacheStatsRequest>,
+    ) -> Result<Response<pb::GetCacheStatsResponse>, Status> {
+        Ok(Response::new(convert::cache_stats(&self.caches.stats().await, self.start)))
+    }
+
+    async fn inspect_cache(
+        &self,
+        request: Request<pb::InspectCacheRequest>,
+    ) -> Result<Response<pb::InspectCacheResponse>, Status> {
+        let target = convert::inspected(request.into_inner().target, self.hashing)?;
+        Ok(Response::new(convert::inspection(&self.caches.inspect(target).await?)))
     }
 }

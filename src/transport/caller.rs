@@ -55,6 +55,12 @@ impl Gate {
     }
 }
 
+/// Who issues a token by this call, where callers are known.
+pub(super) fn issuer<T>(request: &tonic::Request<T>) -> Option<String> {
+    let caller = request.extensions().get::<Caller>()?;
+    (!caller.name.is_empty()).then(|| caller.name.to_string())
+}
+
 /// Whether the call asks for health.
 pub(super) fn is_probe(path: &str) -> bool {
     path.starts_with(HEALTH)
@@ -88,6 +94,8 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, Malformed> {
     if is_one_key { Ok(Some(key)) } else { Err(Malformed) }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,7 @@ use tower::Service;
 use super::{
     activity::{Activity, Chunk, Stream},
     caller::Peer,
+    whole::Whole,
 };
 use crate::config;
 
@@ -52,6 +53,8 @@ pub(super) struct Terms {
     idle: Duration,
     delivery: Duration,
     drain: Duration,
+    /// Longest message of a request, in bytes.
+    longest: usize,
 }
 
 /// The services as one connection's peer sees them.
@@ -59,6 +62,7 @@ struct Peered<S> {
     services: S,
     peer: Peer,
     activity: Arc<Activity>,
+    longest: usize,
 }
 
 /// An answer that is being made.
@@ -94,6 +98,7 @@ impl Terms {
             idle: settings.max_connection_idle,
             delivery: settings.delivery_timeout,
             drain: settings.drain_timeout,
+            longest: settings.max_message_bytes as usize,
         }
     }
 
@@ -111,7 +116,7 @@ impl Terms {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = F> + Clone + Send + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Unpin + Send + 'static,
     {
-        let service = Peered { services, peer, activity: Arc::clone(activity) };
+        let service = Peered { services, peer, activity: Arc::clone(activity), longest: self.longest };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
         let start = Instant::now();
         let retire_at = start + spread(self.age);
@@ -171,7 +176,7 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let stream = Some(self.activity.begin());
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(Whole::new(body, self.longest)));
         request.extensions_mut().insert(self.peer.clone());
         // The services are always ready: what bounds them is the edge, and it refuses.
         Answering { answer: self.services.clone().call(request), stream }

@@ -116,7 +116,7 @@ mod tests {
     use crate::{domain::Error, proto::DESCRIPTORS};
 
     /// What only reads, by the first word of its name.
-    const READS: [&str; 5] = ["Authenticate", "Batch", "Get", "List", "Watch"];
+    const READS: [&str; 6] = ["Authenticate", "Batch", "Get", "Inspect", "List", "Watch"];
 
     #[test]
     fn every_method_that_changes_something_is_recorded_under_its_name() {

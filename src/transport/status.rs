@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     callers::Refused,
-    domain::{Error, Subject, Violation},
+    domain::{Error, Subject, Violation, WatchEnd},
     proto::ErrorReason,
 };
 
@@ -29,6 +29,11 @@ impl From<Error> for Status {
                 Code::FailedPrecondition,
                 "the user is disabled; enable it before a token is issued to it",
                 ErrorReason::UserDisabled,
+            ),
+            Error::TokenEnded => plain(
+                Code::FailedPrecondition,
+                "the token has ended, or was rotated already; what was asked would bring it back",
+                ErrorReason::TokenEnded,
             ),
             Error::LimitReached { limit } => limit_reached(limit),
             Error::RequestIdReused => plain(
@@ -57,6 +62,28 @@ impl From<Refused> for Status {
     }
 }
 
+impl From<WatchEnd> for Status {
+    fn from(end: WatchEnd) -> Self {
+        match end {
+            WatchEnd::StartOver => plain(
+                Code::OutOfRange,
+                "what ended since that revision cannot be told; drop what is cached and watch without start_revision",
+                ErrorReason::StartOver,
+            ),
+            WatchEnd::Slow => plain(
+                Code::ResourceExhausted,
+                "the events were not read as fast as they came; watch anew from the last revision",
+                ErrorReason::SlowReader,
+            ),
+            WatchEnd::Lost => plain(
+                Code::Unavailable,
+                "this replica cannot read what ends; watch anew from the last revision",
+                ErrorReason::StoreUnavailable,
+            ),
+        }
+    }
+}
+
 /// A request whose fields break the contract.
 fn invalid(violations: Vec<Violation>) -> Status {
     let mut details = info(ErrorReason::InvalidRequest);
@@ -80,6 +107,11 @@ pub(super) fn overloaded(retry_after: Duration) -> Status {
     let mut details = info(ErrorReason::Overloaded);
     details.set_retry_info(Some(retry_after));
     Status::with_error_details(Code::Unavailable, "too many requests are under way; retry with backoff", details)
+}
+
+/// The process ends.
+pub(super) fn draining() -> Status {
+    plain(Code::Unavailable, "this replica is shutting down; ask another one", ErrorReason::Draining)
 }
 
 /// The caller's look-ups have found too few active tokens.

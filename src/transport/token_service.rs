@@ -10,7 +10,7 @@ use crate::{
     proto::{self as pb, token_service_server::TokenService},
 };
 
-use super::{convert, record};
+use super::{caller::issuer, convert, record};
 
 /// The hot path, and what changes tokens.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
         &self,
         request: Request<pb::IssueTokenRequest>,
     ) -> Result<Response<pb::IssueTokenResponse>, Status> {
-        let subject = record::subject(&request);
-        let asked = convert::issue(request.into_inner())?;
+        let (caller, subject) = (issuer(&request), record::subject(&request));
+        let asked = convert::issue(request.into_inner(), caller)?;
         subject.issue(&asked);
         let issued = self.issuer.issue(asked).await?;
         subject.token(issued.record.digest.token_id());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    domain::{Clock, TokenStore, Users},
+    domain::{Administration, Administrator, Clock, TokenStore, Users},
     proto::{self as pb, user_service_server::UserService},
 };
 
@@ -15,22 +15,35 @@ use super::{convert, record};
 #[derive(Debug)]
 pub struct Owners<S, C> {
     users: Arc<Users<S, C>>,
+    administrator: Arc<Administrator<S, C>>,
 }
 
 // === impl Owners ===
 
 impl<S, C> Owners<S, C> {
     /// Serves these users.
-    pub fn new(users: Arc<Users<S, C>>) -> Self {
-        Self { users }
+    pub fn new(users: Arc<Users<S, C>>, administrator: Arc<Administrator<S, C>>) -> Self {
+        Self { users, administrator }
     }
 }
 
 #[tonic::async_trait]
-impl<S: TokenStore, C: Clock> UserService for Owners<S, C> {
+impl<S: TokenStore + Administration, C: Clock> UserService for Owners<S, C> {
     async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Result<Response<pb::GetUserResponse>, Status> {
         let user = self.users.user(convert::user_id("user_id", &request.into_inner().user_id)?).await?;
         Ok(Response::new(pb::GetUserResponse { user: Some(convert::user(&user)) }))
+    }
+
+    async fn list_users(
+        &self,
+        request: Request<pb::ListUsersRequest>,
+    ) -> Result<Response<pb::ListUsersResponse>, Status> {
+        let (after, size) = convert::user_page(&request.into_inner())?;
+        let page = self.administrator.users(after, size).await?;
+        Ok(Response::new(pb::ListUsersResponse {
+            users: page.users.iter().map(convert::user).collect(),
+            next_page_token: page.next.as_ref().map(convert::after_user).unwrap_or_default(),
+        }))
     }
 
     async fn upsert_user(

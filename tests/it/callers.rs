@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use crate::harness::server::{Settings, directory, setting};
+use crate::harness::{
+    canary,
+    server::{Settings, directory, setting},
+};
 
 mod floods;
 mod keys;
@@ -31,6 +34,7 @@ const CALLERS: &str = r#"
 
 /// A directory with the callers file and the keys, and the setting that names the file.
 pub(crate) fn known() -> (tempfile::TempDir, Settings) {
+    [ADMIN, GATEWAY].into_iter().for_each(canary::know);
     let dir = directory();
     fs::write(dir.path().join("admin.keys"), ADMIN).expect("a test's directory is writable");
     fs::write(dir.path().join("gateway.keys"), GATEWAY).expect("a test's directory is writable");

@@ -145,6 +145,64 @@ async fn the_cache_is_flushed_and_the_status_tells_what_it_may_be_relied_on_for(
     assert!(stdout(&words).contains("strict") && stdout(&words).contains("0 tombstones owed"), "{}", stdout(&words));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_changed_and_rotated_and_read_as_a_table() {
+    let shell = Shell::start(With::Memory).await;
+    let issue = ["token", "issue", "--user", "alice", "--scope", "read", "--scope", "write", "--name", "laptop"];
+    let issued = shell.json(&issue, "").await;
+    let (secret, id) = (text(&issued, "secret").to_owned(), text(&issued, "token_id").to_owned());
+    let changed = ["token", "update", &id, "--scope", "read", "--expires-at", "2100-01-01T00:00:00Z"];
+    let changed = shell.json(&changed, "").await;
+    assert_eq!(text(&changed, "display_name"), "laptop", "what is not named stays");
+    assert_eq!(field(&changed, "scopes"), Some(&serde_json::json!(["read"])));
+    assert!(!shell.run(&["token", "update", &id], "").await.status.success(), "nothing to change");
+
+    let rotated = shell.json(&["token", "rotate", &id, "--overlap", "1h"], "").await;
+    let new = text(&rotated, "secret").to_owned();
+    let client = shell.stack.client();
+    assert!(client.authenticate(&secret).await.active && client.authenticate(&new).await.active);
+    let table = stdout(&shell.run(&["token", "list", "--user", "alice"], "").await);
+    let mut lines = table.lines();
+    let head: Vec<_> = lines.next().expect("a head").split_whitespace().collect();
+    assert_eq!(head, ["TOKEN_ID", "STATE", "NAME", "HINT", "SCOPES", "CREATED", "EXPIRES", "LAST_USED"]);
+    assert_eq!(lines.filter(|line| line.contains("ACTIVE  laptop") && line.contains("read")).count(), 2, "{table}");
+    assert!(!table.contains(&new) && !table.contains(&secret));
+
+    let quiet = shell.run(&["token", "rotate", text(&rotated, "token_id"), "-q"], "").await;
+    assert_eq!(stdout(&quiet).trim().len(), 64, "the secret alone");
+    assert!(!client.authenticate(&new).await.active, "without an overlap it is revoked");
+    let ended = shell.run(&["token", "rotate", &id], "").await;
+    assert!(stderr(&ended).contains("rotated already"), "{}", stderr(&ended));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_is_looked_at_without_another_tool() {
+    let shell = Shell::start(With::Redis).await;
+    let client = shell.stack.client();
+    let issued = client.issue("alice").await;
+    let cached = async || {
+        let shown = shell.run(&["cache", "inspect", "-"], &issued.secret).await;
+        (shown.status.code() == Some(0)).then_some(shown)
+    };
+    assert_eq!(shell.run(&["cache", "inspect", "-"], &issued.secret).await.status.code(), Some(1), "nothing yet");
+    assert!(client.authenticate(&issued.secret).await.active);
+    let shown = stdout(&eventually("it is cached", cached).await);
+    for part in ["redis", "FACT", "answers   yes", "position", "alice"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains(&issued.secret));
+    let argument = shell.run(&["cache", "inspect", &issued.secret], "").await;
+    assert!(!argument.status.success() && !stderr(&argument).contains(&issued.secret));
+    assert!(shell.run(&["cache", "flush", "--user", "alice"], "").await.status.success());
+    let flushed = shell.run(&["cache", "inspect", "--id", &issued.token_id], "").await;
+    assert_eq!(flushed.status.code(), Some(1));
+    assert!(stdout(&flushed).contains("TOMBSTONE"), "{}", stdout(&flushed));
+    let stats = stdout(&shell.run(&["cache", "stats"], "").await);
+    for part in ["hit rate", "misses", "facts refuted", "redis keys"] {
+        assert!(stats.contains(part), "{part}: {stats}");
+    }
+}
+
 /// Whoever can list processes reads their arguments.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_taken_from_standard_input_and_never_from_an_argument() {
@@ -168,6 +226,10 @@ async fn a_user_is_set_and_read() {
     assert!(!shell.stack.client().authenticate(&issued.secret).await.active);
     let user = shell.json(&["user", "get", "bob"], "").await;
     assert_eq!((text(&user, "user_id"), flag(&user, "active")), ("bob", false));
+    let list = shell.run(&["user", "list"], "").await;
+    assert!(stdout(&list).lines().any(|line| line.split_whitespace().eq(["bob", "no"])), "{}", stdout(&list));
+    shell.json(&["user", "delete", "bob"], "").await;
+    assert!(!stdout(&shell.run(&["user", "list"], "").await).contains("bob"));
     let missing = shell.run(&["user", "get", "nobody"], "").await;
     assert!(!missing.status.success());
     assert!(stderr(&missing).contains("no such user"), "{}", stderr(&missing));

@@ -15,6 +15,7 @@ mod matrix;
 mod mutants;
 mod report;
 mod run;
+mod soak;
 mod sql;
 mod world;
 mod writers;

@@ -3,6 +3,7 @@
 //! Servers listen on Unix sockets in a directory of their own and only the relay owns a
 //! TCP port, so tests run side by side and nothing is left behind.
 
+pub(crate) mod canary;
 pub(crate) mod client;
 pub(crate) mod eventually;
 pub(crate) mod mariadb;

@@ -82,6 +82,7 @@ impl Reading {
             created: DateTime::from_timestamp(1_800_000_000, 0).expect("a time"),
             expiry: None,
             label: Label::default(),
+            issuer: None,
             request: None,
         };
         assert!(matches!(self.store.insert(token).await, Ok(Inserted::New(_))));

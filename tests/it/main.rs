@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod callers;
@@ -18,7 +19,9 @@ mod outcomes;
 mod queries;
 mod replicas;
 mod rpc;
+mod secrets;
 mod shutdown;
 mod sliding;
 mod token_format;
 mod upkeep;
+mod watch;

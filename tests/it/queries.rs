@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::join_all, stream};
 use tokenward::proto::{
-    AnswerSource, AuthenticateRequest, Consistency, GetStatusRequest, InactiveReason, IssueTokenRequest,
+    AnswerSource, AuthenticateRequest, AuthenticateResponse, BatchAuthenticateRequest, Consistency, GetStatusRequest,
+    InactiveReason, IssueTokenRequest,
 };
 
 use crate::harness::{
@@ -58,8 +59,9 @@ async fn start_with(on: On, extra: &[(&str, &str)]) -> Stack {
 }
 
 fn for_requests(mut statements: Vec<String>) -> Vec<String> {
-    // Health and the journal are looked at whether or not anybody asks.
-    statements.retain(|statement| statement != "SELECT 1" && !statement.contains("tokenward_journal"));
+    // Health and the journal are looked at whether or not anybody asks, and last uses are written behind.
+    let own = ["tokenward_journal", "SET last_used_at"];
+    statements.retain(|statement| statement != "SELECT 1" && !own.iter().any(|part| statement.contains(part)));
     statements
 }
 
@@ -223,4 +225,40 @@ async fn a_miss_is_one_statement_and_a_hit_none_on_mariadb() {
         spent.push(statements.len());
     }
     assert_eq!(spent, [1, 0]);
+}
+
+/// A batch of what there is: active tokens, one of them twice, revoked, unknown and malformed ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_one_command_and_one_statement_however_many_tokens_it_has() {
+    let mut stack = start(On::Postgres).await;
+    let client = stack.client();
+    let mut secrets = Vec::new();
+    for _ in 0..60 {
+        secrets.push(client.issue("crowd").await.secret);
+    }
+    let revoked = client.issue("crowd").await.secret;
+    assert!(client.revoke(&revoked).await.revoked);
+    stack.redis().server.command(&["FLUSHALL"]).await;
+    secrets.extend([secrets[0].clone(), revoked, "two words".to_owned()]);
+    secrets.extend((0..30).map(|index| format!("{index:064x}")));
+    let requests: Vec<_> = secrets.iter().map(|secret| about(secret)).collect();
+    let check = async || {
+        let batch = BatchAuthenticateRequest { requests: requests.clone() };
+        client.tokens.clone().batch_authenticate(batch).await.expect("a batch is answered").into_inner().responses
+    };
+    let of = |answers: &[AuthenticateResponse], source| answers.iter().filter(|one| one.source() == source).count();
+
+    let (cold, spent) = cost(&mut stack, check()).await;
+    assert_eq!(of(&cold, AnswerSource::Database), 92, "all but the malformed one");
+    assert_eq!(cold.iter().filter(|answer| answer.active).count(), 61);
+    assert_eq!(cold[61].inactive_reason(), InactiveReason::Revoked);
+    assert_eq!(cold[62].inactive_reason(), InactiveReason::Malformed);
+    assert!(cold[63..].iter().all(|answer| answer.inactive_reason() == InactiveReason::Unknown));
+    assert_eq!(spent.statements, 1, "a cold batch: {spent:?}");
+
+    let cached = async || (of(&check().await, AnswerSource::SharedCache) == 61).then_some(());
+    eventually("the batch is cached", cached).await;
+    let (_, spent) = cost(&mut stack, check()).await;
+    let commands: Vec<_> = spent.calls.iter().filter(|(name, _)| *name != "getrange").collect();
+    assert_eq!(commands, [(&"evalsha_ro".to_owned(), &1)], "a batch of hits: {spent:?}");
 }

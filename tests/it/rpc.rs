@@ -11,6 +11,7 @@ use crate::harness::{
     stack::{On, Stack, With},
 };
 
+mod changing;
 mod flushing;
 mod issuing;
 mod listing;
@@ -69,6 +70,7 @@ async fn the_limit_per_user_holds_under_parallel_issues_on_mariadb() {
 async fn every_rpc(on: On, with: With) {
     let stack = Stack::start(on, with).await;
     let client = stack.client();
+    let used = changing::used(&client).await;
     issuing::an_issued_token_authenticates_with_all_that_was_written_on_it(&client).await;
     issuing::a_second_check_is_answered_from_the_cache(&client, with).await;
     issuing::a_batch_is_answered_in_order(&client).await;
@@ -81,6 +83,12 @@ async fn every_rpc(on: On, with: With) {
     listing::tokens_are_listed_by_state(&client).await;
     users::a_user_is_written_read_and_removed(&client).await;
     users::a_disabled_user_has_no_active_token_until_enabled(&client).await;
+    changing::a_change_is_seen_by_the_next_check(&client, with).await;
+    changing::what_cannot_be_changed_is_refused_by_its_path(&client).await;
+    changing::a_rotation_without_overlap_ends_the_old_token(&client, with).await;
+    changing::users_are_listed_page_by_page(&client).await;
+    changing::the_caches_can_be_looked_at(&client, with).await;
+    changing::the_last_use_is_kept(&client, used).await;
     status_says_what_it_runs_on(&client, on, with).await;
     let output = stack.server.output();
     assert!(!output.contains("panicked"), "{output}");

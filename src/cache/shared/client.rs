@@ -73,6 +73,11 @@ impl Blueprint {
         Ok(Self { builder, options })
     }
 
+    /// Whether the keys are spread over several servers.
+    pub(super) fn is_clustered(&self) -> bool {
+        self.builder.get_config().is_some_and(|config| config.server.is_clustered())
+    }
+
     /// A client that is not connected yet.
     pub(super) fn client(&self) -> WithOptions<Client> {
         self.builder.build().expect("the builder has a configuration").with_options(&self.options)

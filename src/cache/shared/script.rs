@@ -1,4 +1,4 @@
-//! The scripts: each decides and changes one key in one step.
+//! The scripts: one that reads many keys; the others decide and change one key in one step.
 //!
 //! `pcall`, because whatever else stands under the key, a value of another type above
 //! all, is not a tombstone.
@@ -23,6 +23,17 @@ pub(super) const DROP: Script = Script {
     text: r"if redis.pcall('GETRANGE', KEYS[1], 0, 0) == '\0' then return 0 end
 return redis.pcall('DEL', KEYS[1])",
     sha: "66fc97166a54057115764b6242ed122789cca088",
+};
+
+/// The first bytes of many values, as many as the last argument says and one more; 0 for one of another type.
+pub(super) const GET_ALL: Script = Script {
+    text: r"local values = {}
+for index, key in ipairs(KEYS) do
+  local value = redis.pcall('GETRANGE', key, 0, ARGV[1])
+  values[index] = type(value) == 'string' and value or 0
+end
+return values",
+    sha: "f70712e10e570c4e9268b6ce1f931f0714c73903",
 };
 
 /// What only [`crate::mutant::Mutant::PutGuard`] sends.

@@ -22,7 +22,7 @@ fn a_life_of_less_than_a_millisecond_is_one() {
 #[tokio::test]
 async fn the_hash_of_a_script_is_the_one_that_redis_computes() {
     let redis = Redis::start().await;
-    for script in [PUT, DROP] {
+    for script in [PUT, DROP, GET_ALL] {
         assert_eq!(redis.run(&["SCRIPT", "LOAD", script.text]).await, script.sha);
     }
 }

@@ -293,6 +293,7 @@ fn new(token: &str) -> NewToken {
         created: noon(),
         expiry: None,
         label: Label::default(),
+        issuer: None,
         request: None,
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join_all;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::fixture::{NOWHERE, TestClock, digest, eventually, noon, record};
@@ -163,7 +164,7 @@ impl TestStore {
 }
 
 fn revocation(ended: Vec<TokenId>) -> Revocation {
-    Revocation { count: ended.len() as u64, ended, position: NOWHERE, propagation: Propagation::Complete }
+    Revocation { count: ended.len() as u64, ended, owner: None, position: NOWHERE, propagation: Propagation::Complete }
 }
 
 fn down() -> Error {
@@ -263,6 +264,10 @@ impl TokenStore for TestStore {
             Gate::Failing => Err(down()),
             Gate::Panicking => panic!("as the test wants it"),
         }
+    }
+
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+        try_join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {

@@ -82,7 +82,8 @@ impl Issue {
     }
 }
 
-fn timestamp(time: DateTime<FixedOffset>) -> Timestamp {
+/// An instant, as the contract has it.
+pub(super) fn timestamp(time: DateTime<FixedOffset>) -> Timestamp {
     let nanos = i32::try_from(time.timestamp_subsec_nanos()).expect("nanoseconds of a second fit");
     let mut timestamp = Timestamp { seconds: time.timestamp(), nanos };
     // A leap second has more nanoseconds than a timestamp may have.

@@ -3,8 +3,11 @@
 use clap::{Args, ValueEnum, value_parser};
 
 use super::{
-    super::{Remote, show::Table},
-    Ending, Failure, Format, Target, instant, json, print, state,
+    super::{
+        Remote,
+        show::{Table, second},
+    },
+    Ending, Failure, Format, Target, json, print, state,
 };
 use crate::proto as pb;
 
@@ -86,15 +89,18 @@ impl From<State> for pb::TokenState {
 }
 
 fn table(tokens: &[pb::Token]) -> Table {
-    let mut table = Table::new(&["TOKEN_ID", "STATE", "CREATED", "EXPIRES", "HINT", "NAME"]);
+    let head = ["TOKEN_ID", "STATE", "NAME", "HINT", "SCOPES", "CREATED", "EXPIRES", "LAST_USED"];
+    let mut table = Table::new(&head);
     for token in tokens {
         table.push([
             token.token_id.clone(),
             state(token),
-            instant(token.create_time.as_ref(), ""),
-            instant(token.expire_time.as_ref(), "never"),
-            token.hint.clone(),
             token.display_name.clone(),
+            token.hint.clone(),
+            token.scopes.join(" "),
+            second(token.create_time.as_ref(), ""),
+            second(token.expire_time.as_ref(), "never"),
+            second(token.last_used_time.as_ref(), "-"),
         ]);
     }
     table

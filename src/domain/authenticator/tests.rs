@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use futures::future::try_join_all;
+
 use super::*;
 use crate::domain::{
     Digests, Ending, Extended, Hashing, Inserted, NewToken, Revocation, SetClock, Target, TokenId, TokenQuery, User,
@@ -71,6 +73,10 @@ impl TokenStore for Counter {
         self.asked.lock().expect("not poisoned").push(freshness);
         let source = if freshness == Freshness::Primary { Source::Database } else { Source::SharedCache };
         Ok(Reading { found: Found::Unknown, position: at(self.primary), source, age: Duration::ZERO })
+    }
+
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+        try_join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
     }
 
     async fn reflects(&self, position: Position) -> bool {

@@ -24,6 +24,7 @@ fn record(age: TimeDelta) -> AuditRecord {
     };
     let what = What {
         token_id: Some("0123456789abcdef0123456789abcdef".parse().expect("a token_id")),
+        successor: Some("00000000000000000000000000000001".parse().expect("a token_id")),
         user_id: Some(user("ada")),
         revoked: Some(u64::MAX),
         cause: Some(RevocationCause::PrivilegeWithdrawn),

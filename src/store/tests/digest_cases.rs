@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::{
     knox_cases::{django, knox},
     server::Kind,
-    world::{World, ending, find, find_token, issue, now, token, user},
+    world::{World, ending, find, find_either, find_token, issue, now, token, user},
 };
 use crate::{
     config::Config,
     domain::{
-        Cursor, Digest, Digests, Ended, Error, Found, Freshness, HashFunction, Hashing, Journal as _, Knox4, NewToken,
-        Target, Token, TokenQuery, TokenRecord, TokenState, TokenStore as _,
+        Cursor, Digest, Digests, Ended, Error, Found, HashFunction, Hashing, Journal as _, Knox4, NewToken, Target,
+        Token, TokenQuery, TokenRecord, TokenState, TokenStore as _,
     },
     store::{Database, upgrade},
 };
@@ -38,7 +38,7 @@ async fn insert_knox_4(world: &World) {
 }
 
 async fn either(store: &Database) -> Found {
-    store.find(digests(), Freshness::Any).await.expect("an answer").found
+    find_either(store, digests()).await
 }
 
 async fn either_token(store: &Database) -> TokenRecord {

@@ -271,7 +271,7 @@ pub(super) async fn settled(store: &Database) -> Position {
 }
 
 /// The subjects after `before` up to `after`, which are all that there are.
-async fn covered(store: &Database, before: Position, after: Position) -> Vec<Ended> {
+pub(super) async fn covered(store: &Database, before: Position, after: Position) -> Vec<Ended> {
     let poll = store.poll(Some(before)).await.expect("a look");
     assert_eq!(poll.position, after);
     let mut records = poll.records;

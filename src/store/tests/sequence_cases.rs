@@ -123,7 +123,7 @@ pub(super) async fn triggers_that_are_gone_are_named_and_migrate_up_brings_them_
     assert_eq!(noted(&world, &format!("DELETE FROM tokenward_token WHERE {}", is(2))).await, tokens([2]));
     assert_eq!(world.store.migrate_up().await.expect("nothing to do"), [""; 0]);
 
-    assert_eq!(world.store.migrate_down(3).await.expect("down").len(), 3);
+    assert_eq!(world.store.migrate_down(4).await.expect("down").len(), 4);
     assert_eq!(missing(&world.store).await.len(), count);
     world.sql(&format!("DELETE FROM tokenward_token WHERE {}", is(3))).await;
 }

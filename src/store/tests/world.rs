@@ -9,8 +9,8 @@ use super::server::{Kind, Server};
 use crate::{
     config::{Config, SecretText},
     domain::{
-        Digest, Ending, Found, Freshness, IdempotentRequest, Inserted, Label, NewToken, RevocationCause, Secret,
-        Timestamp, Token, TokenPrefix, TokenRecord, TokenStore as _, UserId,
+        Digest, Digests, Ending, Found, Freshness, IdempotentRequest, Inserted, Label, NewToken, RevocationCause,
+        Secret, Timestamp, Token, TokenPrefix, TokenRecord, TokenStore as _, UserId,
     },
     store::Database,
 };
@@ -105,6 +105,7 @@ pub(super) fn token(owner: &str) -> NewToken {
             metadata: BTreeMap::from([("ip".to_owned(), "::1".to_owned())]),
             hint: "0123".to_owned(),
         },
+        issuer: Some("gateway".to_owned()),
         request: None,
     }
 }
@@ -122,7 +123,19 @@ pub(super) async fn issue(store: &Database, token: NewToken) -> TokenRecord {
 }
 
 pub(super) async fn find(store: &Database, digest: Digest) -> Found {
-    store.find(digest, Freshness::Any).await.expect("an answer").found
+    find_either(store, digest.into()).await
+}
+
+/// What a look-up answers, alone and as one of a batch.
+pub(super) async fn find_either(store: &Database, digests: Digests) -> Found {
+    let nobodys = Digests::from(Digest::from_bytes([7; 64]));
+    let batch = [digests, nobodys, digests].map(|digests| (digests, Freshness::Any.into())).to_vec();
+    let mut batch = store.find_all(batch).await.expect("an answer").into_iter().map(|reading| reading.found);
+    let alone = store.find(digests, Freshness::Any).await.expect("an answer").found;
+    assert_eq!(batch.next().as_ref(), Some(&alone), "first in a batch");
+    assert_eq!(batch.next(), Some(Found::Unknown), "a token that nobody has");
+    assert_eq!(batch.next().as_ref(), Some(&alone), "in a batch again");
+    alone
 }
 
 pub(super) async fn find_token(store: &Database, digest: Digest) -> TokenRecord {

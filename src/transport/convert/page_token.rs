@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Datelike as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::{Cursor, Digest, TokenState};
+use crate::domain::{Cursor, Digest, TokenState, UserId};
 
 const CHECK_BYTES: usize = 8;
 
@@ -46,6 +46,27 @@ pub(super) fn read(text: &str, user: &str, states: &[TokenState]) -> Result<Curs
     Ok(Cursor { created, digest })
 }
 
+/// Writes a place in the listing of users: after this one.
+pub(crate) fn after_user(user: &UserId) -> String {
+    let mut bytes = user.as_str().as_bytes().to_vec();
+    let check = check_user(&bytes);
+    bytes.extend(check);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads one that [`after_user`] wrote.
+pub(super) fn read_user(text: &str) -> Result<UserId, InvalidPageToken> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidPageToken)?;
+    let (user, sum) = bytes.split_last_chunk::<CHECK_BYTES>().ok_or(InvalidPageToken)?;
+    let user = std::str::from_utf8(user).ok().filter(|_| *sum == check_user(user)).ok_or(InvalidPageToken)?;
+    user.parse().map_err(|_| InvalidPageToken)
+}
+
+fn check_user(user: &[u8]) -> [u8; CHECK_BYTES] {
+    let sum = Sha256::new().chain_update(b"tokenward user page v1").chain_update(user).finalize();
+    std::array::from_fn(|index| sum[index])
+}
+
 fn check(place: &[u8], user: &str, states: &[TokenState]) -> [u8; CHECK_BYTES] {
     let sum = Sha256::new()
         .chain_update(b"tokenward page v1")
@@ -57,9 +78,21 @@ fn check(place: &[u8], user: &str, states: &[TokenState]) -> [u8; CHECK_BYTES] {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::Token;
+
+    #[test]
+    fn a_place_among_users_is_read_as_it_was_written() {
+        let user: UserId = "\u{fc}ser 7".parse().expect("a user");
+        let text = after_user(&user);
+        assert_eq!(read_user(&text), Ok(user));
+        for foreign in ["", "x", "AAAA", &text[1..], &"A".repeat(200)] {
+            assert_eq!(read_user(foreign), Err(InvalidPageToken), "{foreign}");
+        }
+    }
 
     #[test]
     fn only_the_same_listing_reads_it() {

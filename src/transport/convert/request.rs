@@ -31,25 +31,25 @@ const DEFAULT_PAGE: i32 = 50;
 
 /// A request that is being checked: collects every violation before it is refused.
 #[derive(Debug, Default)]
-struct Asked(Vec<Violation>);
+pub(super) struct Asked(Vec<Violation>);
 
 // === impl Asked ===
 
 impl Asked {
-    fn refuse(&mut self, field: impl Into<String>, description: impl Display) {
+    pub(super) fn refuse(&mut self, field: impl Into<String>, description: impl Display) {
         self.0.push(Violation { field: field.into(), description: description.to_string() });
     }
 
-    fn field<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+    pub(super) fn field<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
         value.map_err(|fault| self.refuse(field, fault)).ok()
     }
 
-    fn check(&mut self, field: &str, holds: Result<(), &'static str>) {
+    pub(super) fn check(&mut self, field: &str, holds: Result<(), &'static str>) {
         self.field(field, holds);
     }
 
     /// The value, if nothing was refused.
-    fn answer<T>(self, value: Option<T>) -> Result<T, Error> {
+    pub(super) fn answer<T>(self, value: Option<T>) -> Result<T, Error> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
             _ => Err(Error::Invalid(self.0)),
@@ -115,7 +115,7 @@ pub(crate) fn batch(
 }
 
 /// A token to issue.
-pub(crate) fn issue(request: pb::IssueTokenRequest) -> Result<IssueRequest, Error> {
+pub(crate) fn issue(request: pb::IssueTokenRequest, issuer: Option<String>) -> Result<IssueRequest, Error> {
     let mut asked = Asked::default();
     let user = asked.field("user_id", request.user_id.parse::<UserId>());
     let lifetime = lifetime(&mut asked, request.expiration);
@@ -129,6 +129,7 @@ pub(crate) fn issue(request: pb::IssueTokenRequest) -> Result<IssueRequest, Erro
         display_name: request.display_name,
         scopes: request.scopes,
         metadata,
+        issuer,
         request_id,
     });
     asked.answer(value)
@@ -146,27 +147,32 @@ fn lifetime(asked: &mut Asked, expiration: Option<pb::issue_token_request::Expir
 }
 
 fn positive(ttl: prost_types::Duration) -> Result<Duration, &'static str> {
-    let read = || {
-        let seconds = u64::try_from(ttl.seconds).ok().filter(|seconds| *seconds <= 315_576_000_000)?;
-        let nanos = u32::try_from(ttl.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-        Some(Duration::new(seconds, nanos)).filter(|ttl| !ttl.is_zero())
-    };
-    read().ok_or("it is a valid google.protobuf.Duration of more than zero")
+    let ttl = stretch(ttl).ok().filter(|ttl| !ttl.is_zero());
+    ttl.ok_or("it is a valid google.protobuf.Duration of more than zero")
 }
 
-fn instant(time: prost_types::Timestamp) -> Result<Timestamp, &'static str> {
+pub(super) fn stretch(time: prost_types::Duration) -> Result<Duration, &'static str> {
+    let read = || {
+        let seconds = u64::try_from(time.seconds).ok().filter(|seconds| *seconds <= 315_576_000_000)?;
+        let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+        Some(Duration::new(seconds, nanos))
+    };
+    read().ok_or("it is a valid google.protobuf.Duration that is not negative")
+}
+
+pub(super) fn instant(time: prost_types::Timestamp) -> Result<Timestamp, &'static str> {
     let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
     let valid = nanos.and_then(|nanos| Timestamp::from_timestamp(time.seconds, nanos));
     valid.ok_or("it is a valid google.protobuf.Timestamp")
 }
 
-fn display_name(name: &str) -> Result<(), &'static str> {
+pub(super) fn display_name(name: &str) -> Result<(), &'static str> {
     let fits = name.chars().count() <= MAX_DISPLAY_NAME && !name.chars().any(char::is_control);
     fits.then_some(()).ok_or("it has at most 128 characters, none of them a control character")
 }
 
 /// The characters of a scope are RFC 6749's, section 3.3.
-fn scopes(scopes: &[String]) -> Result<(), &'static str> {
+pub(super) fn scopes(scopes: &[String]) -> Result<(), &'static str> {
     let good = |scope: &String| {
         (1..=MAX_SCOPE).contains(&scope.len())
             && scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
@@ -175,7 +181,11 @@ fn scopes(scopes: &[String]) -> Result<(), &'static str> {
     fits.then_some(()).ok_or("at most 64 scopes of 1 to 128 visible ASCII characters without \" and \\")
 }
 
-fn map<M: IntoIterator<Item = (String, String)>>(asked: &mut Asked, field: &str, map: M) -> BTreeMap<String, String> {
+pub(super) fn map<M: IntoIterator<Item = (String, String)>>(
+    asked: &mut Asked,
+    field: &str,
+    map: M,
+) -> BTreeMap<String, String> {
     let map: BTreeMap<_, _> = map.into_iter().collect();
     let bytes: usize = map.iter().map(|(key, value)| key.len() + value.len()).sum();
     let nul = map.iter().any(|(key, value)| key.contains('\0') || value.contains('\0'));
@@ -185,7 +195,7 @@ fn map<M: IntoIterator<Item = (String, String)>>(asked: &mut Asked, field: &str,
     map
 }
 
-fn request_id(asked: &mut Asked, text: &str) -> Option<Uuid> {
+pub(super) fn request_id(asked: &mut Asked, text: &str) -> Option<Uuid> {
     if text.is_empty() {
         return None;
     }
@@ -256,16 +266,12 @@ pub(crate) fn user_id(field: &str, text: &str) -> Result<UserId, Error> {
 pub(crate) fn page(request: &pb::ListTokensRequest) -> Result<PageRequest, Error> {
     let mut asked = Asked::default();
     let user = asked.field("user_id", request.user_id.parse::<UserId>());
-    if !(0..=MAX_PAGE).contains(&request.page_size) {
-        asked.refuse("page_size", "it is 0 to 1000");
-    }
+    let size = page_size(&mut asked, request.page_size);
     let states = states(&mut asked, &request.states);
     let after = match request.page_token.as_str() {
         "" => None,
         text => asked.field("page_token", page_token::read(text, &request.user_id, &states)),
     };
-    let size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size };
-    let size = u32::try_from(size).unwrap_or_default();
     asked.answer(user.map(|user| PageRequest { user, states, after, size }))
 }
 
@@ -285,6 +291,14 @@ fn states(asked: &mut Asked, states: &[i32]) -> Vec<TokenState> {
     wanted.sort_unstable();
     wanted.dedup();
     wanted
+}
+
+/// How many records a page has.
+pub(super) fn page_size(asked: &mut Asked, size: i32) -> u32 {
+    if !(0..=MAX_PAGE).contains(&size) {
+        asked.refuse("page_size", "it is 0 to 1000");
+    }
+    u32::try_from(if size == 0 { DEFAULT_PAGE } else { size }).unwrap_or_default()
 }
 
 /// A user to create or change.

@@ -3,7 +3,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
-    domain::{Answer, InactiveReason, Page, Propagation, Source, Timestamp, TokenRecord, TokenState, User},
+    domain::{
+        Answer, CacheStats, Entry, Event, Holds, InactiveReason, Inspected, Outdated, Page, Propagation, Replaced,
+        Source, Tier, Timestamp, TokenRecord, TokenState, User,
+    },
     proto as pb,
 };
 
@@ -84,6 +87,96 @@ pub(crate) fn listed(page: &Page, user: &str, states: &[TokenState], now: Timest
         tokens: page.records.iter().map(|record| token(record, record.state(now))).collect(),
         next_page_token: page.next.map(|cursor| page_token::write(cursor, user, states)).unwrap_or_default(),
     }
+}
+
+/// A successor, its secret, and what it replaced.
+pub(crate) fn rotated(replaced: &Replaced, now: Timestamp) -> pb::RotateTokenResponse {
+    let token = |record: &TokenRecord| token(record, record.state(now));
+    pb::RotateTokenResponse {
+        secret: replaced.secret.expose().to_owned(),
+        token: Some(token(&replaced.successor)),
+        superseded: Some(token(&replaced.superseded)),
+        propagation: Some(propagation(replaced.revocation.propagation)),
+        revision: replaced.revocation.position.to_string(),
+    }
+}
+
+/// Something that ended, or a heartbeat.
+pub(crate) fn event(event: Event) -> pb::WatchRevocationsResponse {
+    use pb::watch_revocations_response::Subject;
+    pb::WatchRevocationsResponse {
+        subject: event.subject.map(|outdated| match outdated {
+            Outdated::Token(id) => Subject::TokenId(id.to_string()),
+            Outdated::User(id) => Subject::UserId(id.to_string()),
+        }),
+        revision: event.position.to_string(),
+        event_time: Some(timestamp(event.at)),
+    }
+}
+
+/// What a cache has counted since `start`.
+pub(crate) fn cache_stats(stats: &CacheStats, start: Timestamp) -> pb::GetCacheStatsResponse {
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    pb::GetCacheStatsResponse {
+        cache_kind: stats.kind.to_owned(),
+        start_time: Some(timestamp(start)),
+        hits: Some(pb::CacheHits {
+            memo: count(stats.memo_hits),
+            memory: count(stats.memory_hits),
+            redis: count(stats.redis_hits),
+        }),
+        misses: count(stats.misses),
+        hit_rate: stats.hit_rate(),
+        facts_refuted: count(stats.facts_refuted),
+        facts_unproven: count(stats.facts_unproven),
+        entries_refused: count(stats.entries_refused),
+        fills_tombstoned: count(stats.fills_tombstoned),
+        tombstones_owed: count(stats.tombstones_owed),
+        memory_entries: stats.memory_entries.map(count),
+        memo_entries: count(stats.memo_entries),
+        redis_keys: stats.redis_keys.map(count),
+    }
+}
+
+/// What caches hold of a token.
+pub(crate) fn inspection(inspected: &Inspected) -> pb::InspectCacheResponse {
+    pb::InspectCacheResponse {
+        token_id: inspected.token.to_string(),
+        entries: inspected.entries.iter().map(entry).collect(),
+        revision: inspected.position.map(|position| position.to_string()).unwrap_or_default(),
+    }
+}
+
+fn entry(entry: &Entry) -> pb::CacheEntry {
+    let tier = match entry.tier {
+        Tier::Memo => "memo",
+        Tier::Memory => "memory",
+        Tier::Redis => "redis",
+    };
+    let state = match &entry.holds {
+        Holds::Nothing => pb::CacheEntryState::Absent,
+        Holds::Fact { .. } => pb::CacheEntryState::Fact,
+        Holds::Tombstone => pb::CacheEntryState::Tombstone,
+        Holds::NotActive => pb::CacheEntryState::NotActive,
+        Holds::Refused => pb::CacheEntryState::Refused,
+        Holds::Unknown => pb::CacheEntryState::Unreachable,
+    };
+    let mut shown = pb::CacheEntry {
+        tier: tier.to_owned(),
+        state: state.into(),
+        usable: entry.cause.is_none(),
+        cause: entry.cause.clone().unwrap_or_default(),
+        remaining: entry.remaining.map(duration),
+        ..pb::CacheEntry::default()
+    };
+    if let Holds::Fact { position, read_at, record } = &entry.holds {
+        shown.revision = position.to_string();
+        shown.read_time = Some(timestamp(*read_at));
+        // Its state at the time of the read: only what was live is kept.
+        shown.token = Some(token(record, record.state(*read_at)));
+        shown.user = Some(user(&record.user));
+    }
+    shown
 }
 
 /// How far a change has spread.

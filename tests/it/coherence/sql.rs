@@ -53,6 +53,11 @@ impl Sql {
         Self { on, schema, url }
     }
 
+    /// Where it leads.
+    pub(super) fn url(&self) -> String {
+        self.url.clone()
+    }
+
     pub(super) fn schema(&self) -> Schema {
         self.schema
     }

@@ -13,6 +13,11 @@ use tonic::{Code, Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
+use super::canary;
+
+/// Bytes of a token that was issued, or that looks like one: longer than a public name, which is no secret.
+const ISSUED: usize = 64;
+
 /// Clients that share a connection.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -72,7 +77,8 @@ impl Client {
 
     /// `IssueToken`.
     pub(crate) async fn try_issue(&self, request: IssueTokenRequest) -> Result<IssueTokenResponse, Status> {
-        self.tokens.clone().issue_token(request).await.map(Response::into_inner)
+        let issued = self.tokens.clone().issue_token(request).await.map(Response::into_inner);
+        issued.inspect(|issued| canary::know(&issued.secret))
     }
 
     /// A token with the server's defaults.
@@ -187,5 +193,8 @@ pub(crate) fn seconds(time: Option<prost_types::Timestamp>) -> f64 {
 
 /// A request about a token.
 pub(crate) fn about(secret: &str) -> AuthenticateRequest {
+    if secret.len() >= ISSUED {
+        canary::know(secret);
+    }
     AuthenticateRequest { token: secret.to_owned(), ..AuthenticateRequest::default() }
 }

@@ -86,6 +86,11 @@ impl Postgres {
         sql::execute(&self.url("tokenward", "tokenward"), statements).await
     }
 
+    /// What it logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.stderr()
+    }
+
     /// How many bytes of log there are: a place for [`Self::statements_since`].
     pub(crate) fn log_position(&self) -> usize {
         self.process.stderr().len()

@@ -99,6 +99,16 @@ impl Process {
         pages * 4 / 1024
     }
 
+    /// How it was started, as everybody on the host can see it: proc(5)'s `cmdline`.
+    pub(crate) fn command_line(&self) -> Vec<u8> {
+        fs::read(format!("/proc/{}/cmdline", self.pid())).expect("the process runs")
+    }
+
+    /// How many files and sockets it holds open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process runs").count()
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process id is positive and small"))
     }

@@ -85,7 +85,7 @@ pub(crate) fn framed(message: &[u8]) -> Bytes {
 }
 
 /// The status in the headers of a response without a body, else in its trailers.
-async fn status(response: Response<RecvStream>) -> Result<Status, h2::Error> {
+pub(crate) async fn status(response: Response<RecvStream>) -> Result<Status, h2::Error> {
     assert_eq!(response.status(), 200, "gRPC answers 200, whatever it says");
     if let Some(status) = Status::from_header_map(response.headers()) {
         return Ok(status);

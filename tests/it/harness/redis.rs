@@ -1,6 +1,6 @@
 //! A private Redis on a Unix socket.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -23,6 +23,8 @@ pub(crate) struct Redis {
 pub(crate) enum Reply {
     /// A status, an integer or a string.
     Text(String),
+    /// A string that is no text.
+    Bytes(Vec<u8>),
     /// An error, its code first.
     Error(String),
     /// Nothing.
@@ -143,11 +145,63 @@ impl Redis {
 
     /// `None` when there is no connection, or it ends before the answer.
     pub(crate) async fn try_command(&self, words: &[&str]) -> Option<Reply> {
+        let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
+        self.exchange(&words).await
+    }
+
+    /// The string at a key; `None` when there is none.
+    pub(crate) async fn value(&self, key: &str) -> Option<Vec<u8>> {
+        match self.command(&["GET", key]).await {
+            Reply::Nil => None,
+            reply => Some(reply.into_bytes()),
+        }
+    }
+
+    /// Puts any bytes at a key, whatever stands there, for good.
+    pub(crate) async fn put(&self, key: &str, value: &[u8]) {
+        let reply = self.exchange(&[b"SET", key.as_bytes(), value]).await;
+        assert_eq!(reply, Some(Reply::Text("OK".to_owned())), "{key}");
+    }
+
+    /// All it holds: each key, and its value in the form of `DUMP`, which every type has.
+    pub(crate) async fn everything(&self) -> Vec<(String, Vec<u8>)> {
+        let Reply::Array(keys) = self.command(&["KEYS", "*"]).await else { panic!("KEYS answers with an array") };
+        let mut all = Vec::new();
+        for key in keys {
+            let Reply::Text(key) = key else { panic!("every key is text: {key:?}") };
+            // Compressed by DUMP, but for strings; one that has expired meanwhile is nil.
+            let value = match self.command(&["TYPE", &key]).await {
+                Reply::Text(kind) if kind == "string" => self.value(&key).await.unwrap_or_default(),
+                _ => self.command(&["DUMP", &key]).await.into_bytes(),
+            };
+            all.push((key, value));
+        }
+        all
+    }
+
+    async fn exchange(&self, words: &[&[u8]]) -> Option<Reply> {
         let mut stream = BufReader::new(UnixStream::connect(self.socket()).await.ok()?);
         if let Some(password) = &self.password {
-            exchange(&mut stream, &["AUTH", password]).await?;
+            exchange(&mut stream, &[b"AUTH", password.as_bytes()]).await?;
         }
         exchange(&mut stream, words).await
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// A string's bytes; nothing for nil.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Bytes(bytes) => bytes,
+            Self::Nil => Vec::new(),
+            Self::Error(_) | Self::Array(_) => panic!("no string: {self:?}"),
+        }
     }
 }
 
@@ -158,12 +212,14 @@ fn launch(dir: &TempDir, options: &[&str]) -> Process {
     Process::spawn(command, dir.path(), "redis")
 }
 
-async fn exchange(stream: &mut BufReader<UnixStream>, words: &[&str]) -> Option<Reply> {
-    let words: String = words.iter().fold(format!("*{}\r\n", words.len()), |mut request, word| {
-        write!(request, "${}\r\n{word}\r\n", word.len()).expect("a string takes what is written to it");
-        request
-    });
-    stream.write_all(words.as_bytes()).await.ok()?;
+async fn exchange(stream: &mut BufReader<UnixStream>, words: &[&[u8]]) -> Option<Reply> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        request.extend(format!("${}\r\n", word.len()).bytes());
+        request.extend_from_slice(word);
+        request.extend(b"\r\n");
+    }
+    stream.write_all(&request).await.ok()?;
     reply(stream).await
 }
 
@@ -191,5 +247,5 @@ async fn bulk(stream: &mut BufReader<UnixStream>, length: usize) -> Option<Reply
     let mut bytes = vec![0; length + 2];
     stream.read_exact(&mut bytes).await.ok()?;
     bytes.truncate(length);
-    Some(Reply::Text(String::from_utf8_lossy(&bytes).into_owned()))
+    Some(String::from_utf8(bytes).map_or_else(|error| Reply::Bytes(error.into_bytes()), Reply::Text))
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::{
+    canary,
     client::Client,
     eventually::{eventually, report},
     process::Process,
@@ -19,6 +20,14 @@ use super::{
 
 /// What the first line on standard output says before the address.
 const LISTENING: &str = "tokenward listening on ";
+
+/// Settings whose values are secrets as a whole.
+const SECRET: [&str; 4] = [
+    "TOKENWARD_CACHE__MAC_KEY",
+    "TOKENWARD_CACHE__MAC_KEY_PREVIOUS",
+    "TOKENWARD_REDIS__PASSWORD",
+    "TOKENWARD_KNOX_REDIS__PASSWORD",
+];
 
 /// Settings as environment variables: `("TOKENWARD_TOKENS__TTL", "72h")`.
 pub(crate) type Settings = Vec<(String, String)>;
@@ -49,7 +58,7 @@ impl Server {
     /// Starts the service at an address of its own, with its clients speaking TLS or not.
     pub(crate) async fn start_on(dir: TempDir, settings: &Settings, at: &str, tls: Option<ClientTlsConfig>) -> Self {
         let mut command = tokenward(dir.path(), settings);
-        command.args(["serve", "--listen", at]);
+        command.args(["serve", "--listen", at]).envs(wanted_log());
         let mut process = Process::spawn(command, dir.path(), "tokenward");
         let listening = async || listening_on(&process).or_else(|| process.exited().map(|_| String::new()));
         let url = eventually("tokenward listens", listening).await;
@@ -93,6 +102,16 @@ impl Server {
         self.process.resident()
     }
 
+    /// What the host's other users see of how it was started.
+    pub(crate) fn command_line(&self) -> Vec<u8> {
+        self.process.command_line()
+    }
+
+    /// What it holds open.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.process.descriptors()
+    }
+
     /// What it logged and printed.
     pub(crate) fn output(&self) -> String {
         self.process.stdout() + &self.process.stderr()
@@ -128,12 +147,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
             report(&format!("--- output of tokenward ---\n{}--- end ---", self.output()));
+        } else {
+            canary::assert_unseen(self.output().as_bytes(), "the output of tokenward");
         }
     }
 }
 
-/// The program, with these settings and none of the developer's own.
+/// What the whole suite is to log, where that was asked for.
+fn wanted_log() -> Option<(&'static str, String)> {
+    std::env::var("TOKENWARD_TEST_LOG").ok().map(|level| ("TOKENWARD_LOG__LEVEL", level))
+}
+
+/// The program, with these settings and none of the developer's own. What of them is secret, its output must not hold.
 pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
+    for (name, value) in settings {
+        if SECRET.contains(&name.as_str()) {
+            canary::know(value);
+        }
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokenward"));
     command.current_dir(dir).env_clear().envs(settings.iter().cloned());
     command

@@ -5,6 +5,7 @@ use std::path::Path;
 use tonic::transport::ClientTlsConfig;
 
 use super::{
+    canary,
     client::Client,
     mariadb::MariaDb,
     postgres::Postgres,
@@ -36,6 +37,9 @@ pub(crate) enum With {
 
 /// The key of cache entries, which a database server beside Redis makes necessary.
 pub(crate) const MAC_KEY: &str = "of no use to anybody outside these tests";
+
+/// The password in the URL of every PostgreSQL.
+const DATABASE_PASSWORD: &str = "a-canary-in-the-url-of-the-database";
 
 /// What Django 4.2 and django-rest-knox 5 make, as far as tokens are concerned, and two users.
 pub(crate) const DJANGO: &str = "
@@ -212,7 +216,11 @@ impl Database {
     fn url(&self) -> Option<String> {
         match self {
             Self::Sqlite => None,
-            Self::Postgres(postgres) => Some(format!("postgres://tokenward@{}/tokenward", postgres.relay.address())),
+            // The server asks for no password, and takes one.
+            Self::Postgres(postgres) => {
+                canary::know(DATABASE_PASSWORD);
+                Some(format!("postgres://tokenward:{DATABASE_PASSWORD}@{}/tokenward", postgres.relay.address()))
+            }
             Self::MariaDb(mariadb) => Some(format!("mysql://root@{}/tokenward", mariadb.relay.address())),
         }
     }

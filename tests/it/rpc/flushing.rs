@@ -9,7 +9,7 @@ use crate::harness::{
 };
 
 async fn flush(client: &Client) -> FlushCacheResponse {
-    client.cache.clone().flush_cache(FlushCacheRequest {}).await.expect("the database is there").into_inner()
+    client.cache.clone().flush_cache(FlushCacheRequest::default()).await.expect("the database is there").into_inner()
 }
 
 async fn hits(client: &Client, secret: &str, source: AnswerSource) {

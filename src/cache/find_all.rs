@@ -1,0 +1,94 @@
+//! The look-ups of a batch: one command of Redis and one statement of the database at most.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use super::{
+    CacheError, Inner,
+    entry::Fact,
+    flight::{Flight, Stamp},
+};
+use crate::domain::{Clock, Digest, Digests, Error, Freshness, Look, Reading, TokenStore};
+
+// === impl Inner ===
+
+impl<S: TokenStore, C: Clock> Inner<S, C> {
+    /// As `find` of each, in their order.
+    pub(super) async fn find_all(self: &Arc<Self>, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+        let began = self.flights.begin();
+        let mut readings = self.look_up_all(&batch).await;
+        let missing: Vec<usize> = (0..batch.len()).filter(|index| readings[*index].is_none()).collect();
+        for index in &missing {
+            self.within_quota(&batch[*index].1)?;
+        }
+        let digests: Vec<_> = missing.iter().map(|index| batch[*index].0).collect();
+        for (index, flight) in missing.into_iter().zip(self.board_all(&digests, began).await) {
+            let look = &batch[index].1;
+            if look.freshness != Freshness::Primary {
+                self.counters.misses.inc();
+            }
+            readings[index] = Some(self.landed(&flight, look).await?);
+        }
+        Ok(readings.into_iter().flatten().collect())
+    }
+
+    /// What caches answer; `None` is for the database to answer.
+    async fn look_up_all(self: &Arc<Self>, batch: &[(Digests, Look)]) -> Vec<Option<Reading>> {
+        let own = batch.iter().map(async |(digests, look)| match look.freshness {
+            Freshness::Any => self.own_hit(digests.current).await,
+            Freshness::Shared | Freshness::Primary => None,
+        });
+        let mut readings = join_all(own).await;
+        let asks = |index: &usize| readings[*index].is_none() && batch[*index].1.freshness != Freshness::Primary;
+        let asked: Vec<usize> = (0..batch.len()).filter(asks).collect();
+        let digests: Vec<_> = asked.iter().map(|index| batch[*index].0.current).collect();
+        let believed = self.shared_facts(digests).await.into_iter().map(async |fact| self.believed(fact?).await);
+        for (index, reading) in asked.into_iter().zip(join_all(believed).await) {
+            readings[index] = reading;
+        }
+        readings
+    }
+
+    /// What Redis has of these tokens, in their order; nothing where it gave no answer.
+    async fn shared_facts(&self, mut digests: Vec<Digest>) -> Vec<Option<Fact>> {
+        let Some(shared) = &self.tiers.shared else { return Vec::new() };
+        let owed: Vec<_> = digests.iter().map(|digest| self.backlog.owes(digest.token_id())).collect();
+        let mut keep = owed.iter();
+        digests.retain(|_| keep.next() == Some(&false));
+        let mut values = match shared.get_all(&digests).await {
+            Ok(values) => values.into_iter().zip(&digests).map(|(value, digest)| self.fact(digest.token_id(), value)),
+            Err(CacheError::Rejected(_)) => return Vec::new(),
+            Err(error) => {
+                tracing::debug!(%error, "cache entries could not be read");
+                return Vec::new();
+            }
+        };
+        owed.into_iter().map(|owed| if owed { None } else { values.next().flatten() }).collect()
+    }
+
+    /// A flight for each of these tokens, which left after the call began.
+    async fn board_all(self: &Arc<Self>, digests: &[Digests], began: Stamp) -> Vec<Arc<Flight>> {
+        if digests.is_empty() {
+            return Vec::new();
+        }
+        let keys: Vec<_> = digests.iter().map(|digests| digests.current).collect();
+        let mut waited = Vec::new();
+        loop {
+            match self.flights.board_all(&keys, began, &waited) {
+                Ok((flights, tickets)) => {
+                    let named = |ticket: &Digest| digests.iter().find(|digests| digests.current == *ticket).copied();
+                    let flown: Vec<_> = tickets.iter().filter_map(|ticket| named(&ticket.digest())).collect();
+                    if !flown.is_empty() {
+                        self.fly(tickets, flown);
+                    }
+                    return flights;
+                }
+                Err(late) => {
+                    join_all(late.iter().map(|flight| flight.settled())).await;
+                    waited.extend(late);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `make flood`: the p99 of valid, cached tokens without and with a flood of unknown ones.
+//!
+//! The load is open: a request is due at its time whatever became of the ones before, and its latency counts from
+//! then. Who floods and who is measured are callers of their own, on connections and threads of their own; all of it
+//! shares the machine with the service and its servers.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use tokenward::proto::AnswerSource;
+use tokio::{
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+use tonic::Code;
+
+use super::super::made_up;
+use crate::harness::{
+    client::{Client, Issued, about, for_user},
+    eventually::{eventually, report},
+    server::directory,
+    stack::{On, Stack, With},
+};
+
+const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
+const GATEWAY: &str = "gateway-key-0123456789abcdef0123456789abcdef";
+const CALLERS: &str = r#"
+    [[caller]]
+    name = "admin"
+    keys_file = "admin.keys"
+    methods = ["*"]
+
+    [[caller]]
+    name = "gateway"
+    keys_file = "gateway.keys"
+    methods = ["TokenService/Authenticate"]
+"#;
+/// Between two checks of a valid token.
+const PERIOD: Duration = Duration::from_millis(2);
+/// Connections of the flood.
+const CONNECTIONS: usize = 4;
+/// What of the flood may be under way; beyond it the flood is late.
+const UNDER_WAY: usize = 4_096;
+/// Ticks of the flood in a second.
+const TICKS: u64 = 200;
+/// Valid tokens.
+const TOKENS: usize = 100;
+
+/// What became of the flood.
+#[derive(Default)]
+struct Outcomes {
+    sent: AtomicU64,
+    unknown: AtomicU64,
+    limited: AtomicU64,
+    other: AtomicU64,
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let header = format!("Bearer {key}").parse().expect("a test's key is visible ASCII");
+    request.metadata_mut().insert("authorization", header);
+    request
+}
+
+/// Checks a valid token every [`PERIOD`], and gives the latencies in microseconds and how many came from the database.
+async fn checks(client: Client, tokens: Vec<Issued>, lasting: Duration) -> (Histogram<u64>, u64) {
+    let (mut latencies, mut misses) = (Histogram::new(3).expect("three digits"), 0);
+    let (begin, mut calls) = (tokio::time::Instant::now(), Vec::new());
+    for round in 0..u32::try_from(lasting.as_micros() / PERIOD.as_micros()).expect("a measurement is short") {
+        let due = begin + PERIOD * round;
+        sleep_until(due).await;
+        let (client, secret) = (client.clone(), tokens[round as usize % tokens.len()].secret.clone());
+        calls.push(tokio::spawn(async move {
+            let answer = client.tokens.clone().authenticate(with_key(about(&secret), ADMIN)).await;
+            let answer = answer.expect("a valid token is answered").into_inner();
+            assert!(answer.active, "{answer:?}");
+            (due.elapsed(), answer.source() != AnswerSource::SharedCache)
+        }));
+    }
+    for call in calls {
+        let (latency, missed) = call.await.expect("a valid token is accepted");
+        latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        misses += u64::from(missed);
+    }
+    (latencies, misses)
+}
+
+async fn flood(clients: Vec<Client>, rate: u64, outcomes: Arc<Outcomes>, over: Arc<AtomicBool>) {
+    let places = Arc::new(Semaphore::new(UNDER_WAY));
+    let mut ticks = interval(Duration::from_secs(1) / u32::try_from(TICKS).expect("a few"));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    while !over.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        for number in 0..rate / TICKS {
+            let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+            let client = clients[usize::try_from(number).expect("small") % clients.len()].clone();
+            let outcomes = Arc::clone(&outcomes);
+            tokio::spawn(async move {
+                outcomes.sent.fetch_add(1, Ordering::Relaxed);
+                let request = with_key(about(&made_up().secret), GATEWAY);
+                let counter = match client.tokens.clone().authenticate(request).await {
+                    Ok(answer) => {
+                        assert!(!answer.into_inner().active);
+                        &outcomes.unknown
+                    }
+                    Err(status) if status.code() == Code::ResourceExhausted => &outcomes.limited,
+                    Err(_) => &outcomes.other,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn connect(url: String) -> Client {
+    Client::new(tonic::transport::Endpoint::from_shared(url).expect("a URL").connect().await.expect("it accepts"))
+}
+
+/// A thread of its own, so that neither waits for the other's turn.
+fn apart<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> std::thread::JoinHandle<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a process may have one");
+    std::thread::spawn(move || runtime.block_on(future))
+}
+
+fn line(name: &str, (latencies, misses): &(Histogram<u64>, u64)) -> String {
+    let at = |quantile| latencies.value_at_quantile(quantile);
+    let (p50, p99, p999, max) = (at(0.5), at(0.99), at(0.999), latencies.max());
+    format!("{name}: p50 {p50} us, p99 {p99} us, p99.9 {p999} us, max {max} us of {}, {misses} misses", latencies.len())
+}
+
+#[ignore = "a measurement, on a release build and a quiet machine: make flood"]
+#[tokio::test(flavor = "multi_thread")]
+async fn valid_tokens_in_a_flood_of_unknown_ones() {
+    let (rate, lasting) = (number("FLOOD", 10_000), Duration::from_secs(number("SECONDS_OF_FLOOD", 20)));
+    let dir = directory();
+    for (name, text) in [("admin.keys", ADMIN), ("gateway.keys", GATEWAY), ("callers.toml", CALLERS)] {
+        fs::write(dir.path().join(name), text).expect("a test's directory is writable");
+    }
+    let file = dir.path().join("callers.toml");
+    let file = ("TOKENWARD_CALLERS__FILE", file.to_str().expect("a test's path is text"));
+    let mut stack = Stack::start_with(On::Postgres, With::Redis, &[file]).await;
+    let client = stack.client();
+    let mut tokens = Vec::new();
+    for _ in 0..TOKENS {
+        let issued = client.tokens.clone().issue_token(with_key(for_user("alice"), ADMIN)).await;
+        tokens.push(Issued::from(issued.expect("a token can be issued").into_inner()));
+    }
+    for token in &tokens {
+        eventually("the token is cached", async || {
+            let answer = client.tokens.clone().authenticate(with_key(about(&token.secret), ADMIN)).await.ok()?;
+            (answer.into_inner().source() == AnswerSource::SharedCache).then_some(())
+        })
+        .await;
+    }
+    let url = stack.server.url().to_owned();
+    let measure =
+        |tokens: Vec<Issued>, url: String| apart(async move { checks(connect(url).await, tokens, lasting).await });
+    let quiet = tokio::task::spawn_blocking({
+        let thread = measure(tokens.clone(), url.clone());
+        move || thread.join().expect("each answer is right")
+    });
+    let quiet = quiet.await.expect("it is measured");
+
+    let (outcomes, over, position) =
+        (Arc::new(Outcomes::default()), Arc::default(), stack.postgres().server.log_position());
+    let flooding = apart({
+        let (outcomes, over, url) = (Arc::clone(&outcomes), Arc::clone(&over), url.clone());
+        async move {
+            let mut clients = Vec::new();
+            for _ in 0..CONNECTIONS {
+                clients.push(connect(url.clone()).await);
+            }
+            flood(clients, rate, outcomes, over).await;
+        }
+    });
+    let begin = Instant::now();
+    let thread = measure(tokens, url);
+    let flooded = tokio::task::spawn_blocking(move || thread.join().expect("each answer is right")).await;
+    let flooded = flooded.expect("it is measured");
+    let seconds = begin.elapsed().as_secs_f64();
+    over.store(true, Ordering::Relaxed);
+    tokio::task::spawn_blocking(move || flooding.join().expect("each answer is right")).await.expect("it ends");
+
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let lookups = stack.postgres().server.statements_since(position);
+    let lookups = lookups.iter().filter(|statement| statement.contains(" t ON t.")).count();
+    report(&line("quiet", &quiet));
+    report(&line("flood", &flooded));
+    report(&format!(
+        "{} unknown tokens in {seconds:.1} s ({rate} a second wanted): {} looked up, {} refused, {} otherwise; {lookups} look-ups in the database",
+        count(&outcomes.sent),
+        count(&outcomes.unknown),
+        count(&outcomes.limited),
+        count(&outcomes.other),
+    ));
+    let p99 = |measured: &(Histogram<u64>, u64)| measured.0.value_at_quantile(0.99);
+    let (before, after) = (p99(&quiet), p99(&flooded));
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a latency")]
+    let ratio = after as f64 / before as f64;
+    report(&format!("p99 {before} us -> {after} us: {ratio:.2} times; the aim is at most 2"));
+}
