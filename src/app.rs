@@ -20,23 +20,26 @@ use crate::{
         Administrator, Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires,
         Revoker, Sliding, TokenForm, Users,
     },
+    http::{self, Sources},
     journal::{self, DatabaseClock, Terms},
     reload,
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
     threads::Threads,
     transport::{
-        self, Caches, Closing, Door, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
-        Watchers,
+        self, Caches, Closing, Door, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens,
+        Vitals, Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
 };
 
 mod door;
+mod second;
 mod upkeep;
 mod vitals;
 
+use second::Second;
 pub use upkeep::{import, prune};
 
 /// Longest wait for the database's time before the first request is taken.
@@ -86,8 +89,10 @@ pub enum Error {
     #[error("the import was broken off; what was imported stays, run it again")]
     Import(#[source] crate::domain::Error),
     /// The address cannot be listened on.
-    #[error("server.listen: cannot listen on {address}")]
+    #[error("{setting}: cannot listen on {address}")]
     Listen {
+        /// The setting that names it.
+        setting: &'static str,
         /// As configured.
         address: String,
         /// What the operating system said.
@@ -136,8 +141,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let tiers = tiers(&config, &database, &threads)?;
     let redis = tiers.shared.clone();
     transport::raise_open_files(config.server.max_connections);
-    let listener = door::bind(&config.server.listen).await?;
+    let listener = door::bind("server.listen", &config.server.listen).await?;
     let address = listener.address()?;
+    let second = second::bind(&config.http).await?;
 
     let shutdown = Shutdown::default();
     let components = watch(&config, &database, redis.as_ref(), &mut background);
@@ -157,11 +163,15 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let watchers = Watchers::new(journal.clone(), config.server.max_watchers, closing);
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
-    let replica = Replica::new(facts, components, vitals, clock.clone());
+    let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
+    let registry = second::registry(&store, &audit, &reloads);
+    let sources = Sources { readiness: probes.readiness(), registry, replica: Arc::clone(&replica) };
+    let door = Door { gate, audit: audit.clone() };
+    let doors = second::doors(&config, &door, &store, &clock);
+    let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
     let services = services(&config, &store, replica, probes, watchers, &clock);
 
-    door::announce(&address, tls.as_ref(), &config.server.listen)?;
-    let door = Door { gate, audit: audit.clone() };
+    door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
     let (socket, stop, changes) =
         (Socket { listener, tls, threads: &threads }, shutdown.stop.clone(), store.changes_ended());
     let serving = transport::serve(socket, &config.server, door, services, stop, changes);
@@ -176,6 +186,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         () = ending => Ok(()),
         Some(Err(ended)) = background.join_next() => Err(Error::Background(ended)),
     };
+    if let Some(second) = second {
+        second.close().await;
+    }
     audit.drain(AUDIT_LIMIT).await;
     ended?;
     background.shutdown().await;
@@ -346,7 +359,8 @@ async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
 
 fn health_policy(config: &Config) -> health::Policy {
     let redis = if config.health.redis_required { RedisLoss::Fatal } else { RedisLoss::Tolerated };
-    health::Policy { database_grace: config.health.database_grace, redis }
+    let others = if config.ext_authz.enabled { &[transport::EXT_AUTHZ][..] } else { &[] };
+    health::Policy { database_grace: config.health.database_grace, redis, others }
 }
 
 fn facts(exposure: Exposure, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
@@ -369,7 +383,7 @@ fn watched(
 fn services<V>(
     config: &Config,
     store: &Arc<Store>,
-    replica: Replica<DatabaseClock, V>,
+    replica: Arc<Replica<DatabaseClock, V>>,
     probes: health::Probes,
     watchers: Watchers<journal::Handle>,
     clock: &DatabaseClock,
@@ -379,13 +393,7 @@ fn services<V>(
     let administrator = Arc::new(Administrator::new(Arc::clone(store), clock(), issue_policy(config)));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(
-                Arc::clone(store),
-                clock(),
-                hashing(config),
-                form(&config.tokens),
-                sliding(&config.tokens),
-            ),
+            authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config), form(&config.tokens)),
         ),
@@ -393,8 +401,18 @@ fn services<V>(
         owners: Owners::new(users, administrator),
         caches: Caches::new(Arc::clone(store), hashing(config), clock().now()),
         replica,
+        ext_authz: config
+            .ext_authz
+            .enabled
+            .then(|| ExtAuthz::new(authenticator(config, store, clock()), &config.ext_authz)),
         probes,
     }
+}
+
+fn authenticator(config: &Config, store: &Arc<Store>, clock: DatabaseClock) -> Authenticator<Store, DatabaseClock> {
+    let (form, sliding) = (form(&config.tokens), sliding(&config.tokens));
+    Authenticator::new(Arc::clone(store), clock, hashing(config), form, sliding)
+        .reusable_for(config.tokens.client_cache_ttl)
 }
 
 fn issue_policy(config: &Config) -> IssuePolicy {

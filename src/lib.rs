@@ -13,15 +13,18 @@ pub mod threads;
 pub mod audit;
 pub mod callers;
 pub mod reload;
+pub mod tls;
 
 pub mod cache;
 pub mod journal;
 pub mod knox_redis;
 pub mod store;
 
+pub mod http;
 pub mod transport;
 
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod shutdown;
 pub mod telemetry;
@@ -33,6 +36,8 @@ pub mod proto {
 
     /// The descriptor set that reflection serves.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+    pub mod json;
 
     /// `grpc.health.v1` with List; its messages are tonic-health's.
     pub mod health {

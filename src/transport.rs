@@ -1,5 +1,8 @@
 //! The gRPC server: the services, behind the edge, on the listener's connections.
 
+use std::sync::Arc;
+
+use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::Layer as _;
@@ -18,15 +21,16 @@ use crate::{
 };
 
 mod accept;
-mod activity;
+pub(crate) mod activity;
 mod cache_service;
 mod caller;
-mod connection;
+pub(crate) mod connection;
 mod convert;
 mod edge;
+mod ext_authz;
 pub mod health;
-mod listener;
-mod record;
+pub(crate) mod listener;
+pub(crate) mod record;
 mod status;
 mod status_service;
 pub mod tls;
@@ -39,7 +43,9 @@ mod whole;
 pub use accept::raise_open_files;
 pub use cache_service::Caches;
 pub use caller::Gate;
+pub(crate) use caller::Peer;
 pub use edge::EdgeLayer;
+pub use ext_authz::{ExtAuthz, SERVICE as EXT_AUTHZ};
 pub use listener::{Address, Listener};
 pub use status::ERROR_DOMAIN;
 pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
@@ -63,7 +69,9 @@ pub struct Services<S, C, V, R> {
     /// `tokenward.v1.CacheService`.
     pub caches: Caches<S>,
     /// `tokenward.v1.StatusService`.
-    pub replica: Replica<C, V>,
+    pub replica: Arc<Replica<C, V>>,
+    /// `envoy.service.auth.v3.Authorization`, where Envoy is served.
+    pub ext_authz: Option<ExtAuthz<S, C>>,
     /// `grpc.health.v1.Health`.
     pub probes: health::Probes,
 }
@@ -121,8 +129,11 @@ where
         .add_service(TokenAdminServiceServer::new(services.admin).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(services.owners).max_decoding_message_size(limit))
         .add_service(CacheServiceServer::new(services.caches).max_decoding_message_size(limit))
-        .add_service(StatusServiceServer::new(services.replica).max_decoding_message_size(limit))
+        .add_service(StatusServiceServer::from_arc(services.replica).max_decoding_message_size(limit))
         .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES));
+    if let Some(door) = services.ext_authz {
+        routes = routes.add_service(AuthorizationServer::new(door).max_decoding_message_size(limit));
+    }
     if settings.reflection {
         let described = "build.rs wrote the descriptor set";
         routes = routes

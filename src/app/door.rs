@@ -54,8 +54,8 @@ pub(super) fn guard(
     Ok((gate, Some(tls)))
 }
 
-pub(super) async fn bind(address: &str) -> Result<Listener, Error> {
-    Listener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })
+pub(super) async fn bind(setting: &'static str, address: &str) -> Result<Listener, Error> {
+    Listener::bind(address).await.map_err(|source| Error::Listen { setting, address: address.to_owned(), source })
 }
 
 /// Who can reach the listener; a warning when others can.
@@ -67,6 +67,11 @@ pub(super) fn exposure(config: &Config, address: &Address) -> Exposure {
             None => "callers are not authenticated: whoever can reach this address may issue tokens",
         };
         tracing::warn!(%address, "{what}");
+    }
+    if config.introspection.is_exposed(&config.http) {
+        let address = &config.http.listen;
+        tracing::warn!(%address, "introspection is answered without TLS, on an address that other hosts can reach");
+        return Exposure::Insecure;
     }
     exposure
 }
@@ -81,7 +86,12 @@ fn exposed(config: &Config, address: &Address) -> Exposure {
 }
 
 /// Says where the service listens, and what to try next.
-pub(super) fn announce(address: &Address, tls: Option<&Live<tls::Config>>, configured: &str) -> io::Result<()> {
+pub(super) fn announce(
+    address: &Address,
+    tls: Option<&Live<tls::Config>>,
+    configured: &str,
+    second: Option<&Address>,
+) -> io::Result<()> {
     tracing::info!(%address, "listening");
     let program = std::env::args().next().unwrap_or_else(|| "tokenward".to_owned());
     let url = match address {
@@ -96,6 +106,11 @@ pub(super) fn announce(address: &Address, tls: Option<&Live<tls::Config>>, confi
     };
     let mut out = io::stdout().lock();
     writeln!(out, "tokenward listening on {url}")?;
+    match second {
+        Some(Address::Tcp(address)) => writeln!(out, "probes, metrics and status on http://{address}")?,
+        Some(unix) => writeln!(out, "probes, metrics and status on {unix}")?,
+        None => {}
+    }
     writeln!(out, "\nTry, in another terminal:")?;
     for (verb, remark) in [
         ("token issue --user alice", ""),

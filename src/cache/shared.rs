@@ -39,7 +39,8 @@ pub use self::{
     error::{CacheError, Code},
 };
 use self::{
-    client::{Blueprint, MAX_IN_FLIGHT, patient},
+    client::{Blueprint, MAX_IN_FLIGHT, patient, pem},
+    error::is_redirect,
     link::Link,
     script::{DROP, PUT, Script},
 };
@@ -53,6 +54,7 @@ use crate::{
     config,
     domain::{Digest, TokenId},
     mutant::{self, Mutant},
+    reload::{Files, Reload},
     threads::Threads,
 };
 
@@ -100,14 +102,22 @@ impl SharedCache {
     /// is down is no error.
     ///
     /// # Errors
-    /// [`StartError`] when `redis.url` is not a Redis URL.
+    /// [`StartError`] when `redis.url` is not a Redis URL, or the files for TLS cannot be used.
     pub fn start(
         config: &config::Redis,
         breaker: &config::Breaker,
         mac_keys: MacKeys,
         threads: &Threads,
     ) -> Result<Self, StartError> {
-        let blueprint = Blueprint::new(config)?;
+        let (trusted, follow) = match pem(config) {
+            Some(pem) => {
+                let load = move |files: &mut Files| pem.load(files);
+                let (trusted, reload) = Reload::start("certificates for Redis", load).map_err(|_| StartError::Files)?;
+                (Some(trusted), Some(reload))
+            }
+            None => (None, None),
+        };
+        let blueprint = Blueprint::new(config, trusted.as_ref())?;
         let (breaker, demoted) = (Arc::new(Breaker::new(breaker)), Arc::new(Notify::new()));
         let (mut links, mut supervisors) = (Vec::new(), JoinSet::new());
         for seat in threads.seats() {
@@ -117,6 +127,9 @@ impl SharedCache {
                 supervisors.spawn_on(kept_up, &seat.runtime);
                 links.push(link);
             }
+        }
+        if let (Some(reload), Some(seat)) = (follow, threads.seats().first()) {
+            supervisors.spawn_on(reload.run(), &seat.runtime);
         }
         let inner = Inner {
             clustered: blueprint.is_clustered(),
@@ -140,7 +153,7 @@ impl SharedCache {
     /// # Errors
     /// [`CacheError`]; `Refused` (MISCONF) when Redis only refuses writes.
     pub async fn ping(&self) -> Result<(), CacheError> {
-        self.read(async |redis| redis.ping::<Value>(None).await).await.map(drop)
+        self.read(|redis| async move { redis.ping::<Value>(None).await }).await.map(drop)
     }
 
     /// The breaker that every command passes.
@@ -157,8 +170,11 @@ impl SharedCache {
 
     /// Reads the fact of a token, at most [`MAX_BYTES`] of it and one more to tell that there are more.
     pub(super) async fn get(&self, digest: Digest) -> Result<Result<Fact, NoFact>, CacheError> {
-        let key = || self.inner.keys.of(digest.token_id());
-        match self.read(async |redis| redis.getrange::<Value, _>(key(), 0, MAX_BYTES).await).await {
+        let entry = |redis: Redis| {
+            let key = self.inner.keys.of(digest.token_id());
+            async move { redis.getrange::<Value, _>(key, 0, MAX_BYTES).await }
+        };
+        match self.read(entry).await {
             Ok(value) => Ok(Fact::decode(value.as_bytes().unwrap_or_default(), digest, &self.inner.mac_keys)),
             Err(error) if error.is("WRONGTYPE") => Ok(Err(Refusal::Type.into())),
             Err(error) => Err(error),
@@ -203,7 +219,11 @@ impl SharedCache {
         let arguments = vec![Value::Bytes(entry.into()), millis(life).into()];
         if mutant::is(Mutant::PutGuard) {
             let key = self.inner.keys.of(id);
-            self.write(async |redis| redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await).await?;
+            let unguarded = |redis: Redis| {
+                let (key, arguments) = (key.clone(), arguments.clone());
+                async move { redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await }
+            };
+            self.write(unguarded).await?;
             return Ok(Put::Stored);
         }
         let answer = self.evaluate(PUT, id, arguments).await?;
@@ -217,7 +237,10 @@ impl SharedCache {
     pub(super) async fn bury(&self, id: TokenId, life: Duration) -> Result<(), CacheError> {
         let (tombstone, expire) = (Value::Bytes(vec![TOMBSTONE].into()), Some(Expiration::PX(millis(life))));
         let key = self.inner.keys.of(id);
-        let set = async |redis: Redis| patient(&redis).set::<(), _, _>(key, tombstone, expire, None, false).await;
+        let set = |redis: Redis| {
+            let (key, tombstone, expire) = (key.clone(), tombstone.clone(), expire.clone());
+            async move { patient(&redis).set::<(), _, _>(key, tombstone, expire, None, false).await }
+        };
         let buried = self.write(set).await;
         if matches!(buried, Err(CacheError::Refused(_))) {
             let _best_effort = self.drop_fact(id).await;
@@ -232,25 +255,41 @@ impl SharedCache {
 
     /// Runs a script on a token's key, by its hash where Redis has it.
     async fn evaluate(&self, script: Script, id: TokenId, arguments: Vec<Value>) -> Result<Value, CacheError> {
-        let (key, again) = (self.inner.keys.of(id), arguments.clone());
-        match self.write(async |redis| redis.evalsha(script.sha, key.clone(), again).await).await {
-            Err(error) if error.is("NOSCRIPT") => {
-                self.write(async |redis| redis.eval(script.text, key, arguments).await).await
-            }
+        let key = self.inner.keys.of(id);
+        let by_hash = |redis: Redis| {
+            let (key, arguments) = (key.clone(), arguments.clone());
+            async move { redis.evalsha(script.sha, key, arguments).await }
+        };
+        let whole = |redis: Redis| {
+            let (key, arguments) = (key.clone(), arguments.clone());
+            async move { redis.eval(script.text, key, arguments).await }
+        };
+        match self.write(by_hash).await {
+            Err(error) if error.is("NOSCRIPT") => self.write(whole).await,
             known => known,
         }
     }
 
     /// Runs a command that changes nothing, so that giving up on it early loses nothing.
-    async fn read<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+    async fn read<T, F>(&self, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    where
+        F: Future<Output = Answer<T>>,
+    {
         let bound = self.inner.deadline + READ_SLACK;
         let late = |_| FredError::new(ErrorKind::Timeout, "");
-        self.run(async |redis| timeout(bound, command(redis)).await.map_err(late)?).await
+        let bounded = |redis| {
+            let answer = timeout(bound, command(redis));
+            async move { answer.await.map_err(late)? }
+        };
+        self.run(bounded).await
     }
 
     /// Runs a write. Only fred's own deadline bounds it: that one also takes a command
     /// back that has not been sent yet, and an outer one would not.
-    async fn write<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+    async fn write<T, F>(&self, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    where
+        F: Future<Output = Answer<T>>,
+    {
         let outcome = self.run(command).await;
         if outcome.as_ref().is_err_and(|error| error.is("READONLY")) {
             self.inner.demoted.notify_one();
@@ -260,10 +299,19 @@ impl SharedCache {
 
     /// Runs a command under a permit. It is boxed: a command of fred's would make the
     /// future of every call that leads here many kilobytes large, and those are moved about.
-    async fn run<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+    ///
+    /// A redirect of a cluster says that the command was not carried out. Once it has come, fred knows
+    /// where the slot is, and the command is given once more.
+    async fn run<T, F>(&self, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    where
+        F: Future<Output = Answer<T>>,
+    {
         let _place = self.inner.in_flight.try_acquire().map_err(|_| CacheError::Busy)?;
         let permit = self.inner.breaker.admit()?;
-        let answer = Box::pin(command(self.client())).await;
+        let mut answer = Box::pin(command(self.client())).await;
+        if answer.as_ref().is_err_and(is_redirect) {
+            answer = Box::pin(command(self.client())).await;
+        }
         let outcome = answer.map_err(|error| CacheError::of(error, self.inner.deadline));
         match outcome.as_ref().err().and_then(|error| error.fault().map(|fault| (fault, error))) {
             Some((fault, error)) => permit.failure(fault, error),

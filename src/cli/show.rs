@@ -1,13 +1,12 @@
 //! What verbs print: JSON as the contract names things, or aligned text for people.
 
-use std::{fmt, sync::LazyLock};
+use std::fmt;
 
 use clap::Args;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use prost_types::{Duration, Timestamp};
 
-use crate::proto::DESCRIPTORS;
+use crate::proto::json::value;
 
 /// For whom a verb prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +32,7 @@ pub(super) struct Table(Vec<Vec<String>>);
 
 /// A message as JSON, on a line of its own. `name` is the message's full name.
 pub(super) fn json(name: &str, message: &impl Message) -> String {
-    static POOL: LazyLock<DescriptorPool> =
-        LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("the build wrote these descriptors"));
-    let descriptor = POOL.get_message_by_name(name).expect("the contract has this message");
-    let mut dynamic = DynamicMessage::new(descriptor);
-    dynamic.transcode_from(message).expect("a message fits its own descriptor");
-    let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
-    let value =
-        dynamic.serialize_with_options(serde_json::value::Serializer, &options).expect("times are within range");
-    format!("{value}\n")
+    format!("{}\n", value(name, message))
 }
 
 /// Text from elsewhere, without anything a terminal would obey.

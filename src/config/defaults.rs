@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Audit, Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, KnoxRedis, Log, LogFormat, Prune, Redis,
-    RevokeAck, SchemaPreset, SecretText, Server, TokenFormat, TokenHash, Tokens, Users,
+    Audit, Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune,
+    Redis, RevokeAck, SchemaPreset, SecretText, Server, TokenFormat, TokenHash, Tokens, Users,
 };
 
 impl Default for Server {
@@ -35,6 +35,12 @@ impl Default for Server {
     }
 }
 
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: String::new(), max_connections: 256 }
+    }
+}
+
 impl Default for Callers {
     fn default() -> Self {
         Self { file: None, max_inactive_per_second: 1_000 }
@@ -46,6 +52,9 @@ impl Default for Database {
         Self {
             url: SecretText::new("sqlite://tokenward.db"),
             url_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             schema: SchemaPreset::Native,
             max_connections: 10,
             acquire_timeout: Duration::from_millis(250),
@@ -63,6 +72,9 @@ impl Default for Redis {
             username: None,
             password: SecretText::default(),
             password_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             key_prefix: "tokenward".to_owned(),
             command_timeout: Duration::from_millis(50),
             connect_timeout: Duration::from_millis(250),
@@ -129,6 +141,7 @@ impl Default for Tokens {
             hash: TokenHash::Sha512,
             accept_digests: None,
             upgrade_digests: false,
+            client_cache_ttl: Duration::ZERO,
             track_last_used: true,
             request_id_retention: Duration::from_hours(1),
         }

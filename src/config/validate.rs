@@ -5,12 +5,15 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Audit, Breaker, Callers, Database, Fault, Health, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames,
+    Audit, Breaker, Callers, Database, Fault, Health, Http, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames,
     SecretText, Server, Tokens,
 };
 
 mod adopted;
 mod cache;
+mod ext_authz;
+mod introspection;
+mod peers;
 mod sliding;
 mod tokens;
 
@@ -50,11 +53,15 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.server(&config.server);
     if purpose == Purpose::Serve {
         judge.exposure(&config.server, &config.callers);
+        judge.introspection_exposure(config);
     }
+    judge.http(&config.http);
     judge.database(&config.database);
     judge.schema(&config.schema);
     judge.adopted(&config.schema, &config.database);
     judge.redis(&config.redis);
+    judge.tls_to_redis(&config.redis);
+    judge.tls_to_database(&config.database);
     judge.cache(config);
     if purpose == Purpose::Serve {
         judge.mac_keys(config);
@@ -64,6 +71,8 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.tokens(&config.tokens);
     judge.sliding(&config.tokens);
     judge.digests(&config.tokens);
+    judge.ext_authz(&config.ext_authz);
+    judge.introspection(&config.introspection, &config.http);
     judge.health(&config.health);
     judge.prune(&config.prune, &config.tokens);
     judge.audit(&config.audit);
@@ -76,17 +85,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
 
 impl Judge<'_> {
     fn server(&mut self, server: &Server) {
-        let is_address = match server.listen.strip_prefix(UNIX) {
-            Some(path) => !path.is_empty() && !path.contains('\0'),
-            None => server.listen.parse::<SocketAddr>().is_ok(),
-        };
-        if !is_address {
-            self.refuse(
-                &["server.listen"],
-                "is neither ADDRESS:PORT nor unix:PATH",
-                "give an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/tokenward.sock",
-            );
-        }
+        self.address("server.listen", &server.listen);
         self.more_than_none("server.request_timeout", server.request_timeout);
         self.at_least("server.max_concurrent_requests", server.max_concurrent_requests, 1);
         self.at_least("server.max_connections", server.max_connections, 1);
@@ -100,6 +99,13 @@ impl Judge<'_> {
         self.more_than_none("server.delivery_timeout", server.delivery_timeout);
         self.more_than_none("server.drain_timeout", server.drain_timeout);
         self.tls(server);
+    }
+
+    fn http(&mut self, http: &Http) {
+        if !http.listen.is_empty() {
+            self.address("http.listen", &http.listen);
+        }
+        self.at_least("http.max_connections", http.max_connections, 1);
     }
 
     fn tls(&mut self, server: &Server) {
@@ -248,6 +254,20 @@ impl Judge<'_> {
         }
     }
 
+    fn address(&mut self, key: &str, address: &str) {
+        let is_address = match address.strip_prefix(UNIX) {
+            Some(path) => !path.is_empty() && !path.contains('\0'),
+            None => address.parse::<SocketAddr>().is_ok(),
+        };
+        if !is_address {
+            self.refuse(
+                &[key],
+                "is neither ADDRESS:PORT nor unix:PATH",
+                "give an address such as 127.0.0.1:50051, [::1]:50051 or unix:/run/tokenward.sock",
+            );
+        }
+    }
+
     /// Names are quoted where they are used; what could end the quotes is refused.
     fn name(&mut self, key: &str, name: Option<&str>) {
         let is_name =
@@ -370,6 +390,8 @@ mod tests {
             ("server.keepalive_timeout = \"0s\"", "server.keepalive_timeout = \"1s\""),
             ("server.max_connection_age = \"0s\"", "server.max_connection_age = \"1s\""),
             ("server.max_connection_age_grace = \"0s\"", "server.max_connection_age_grace = \"1s\""),
+            ("http.listen = \"localhost\"", "http.listen = \"0.0.0.0:9464\""),
+            ("http.max_connections = 0", "http.listen = \"\""),
             ("server.drain_timeout = \"0s\"", "server.drain_timeout = \"1s\""),
             ("database.max_connections = 0", "database.max_connections = 1"),
             ("database.acquire_timeout = \"0s\"", "database.acquire_timeout = \"1s\""),
@@ -427,6 +449,7 @@ mod tests {
             ("schema.token_extra = [\"a=1\"]", "schema.token_extra = [\"a=\", \"b=c=d\"]\ndatabase.schema = \"knox\""),
             ("schema.token_extra = [\"a\"]\ndatabase.schema = \"knox\"", "schema.token_extra = []"),
             ("schema.token_extra = [\"=1\"]\ndatabase.schema = \"knox\"", ""),
+            ("tokens.client_cache_ttl = \"301s\"", "tokens.client_cache_ttl = \"5m\""),
             ("tokens.request_id_retention = \"0s\"", "tokens.request_id_retention = \"1s\""),
             ("health.interval = \"0s\"", "health.database_grace = \"0s\""),
             ("prune.keep_expired = \"3599s\"\ntokens.request_id_retention = \"1s\"", "prune.keep_expired = \"1h\""),

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The connections that are open.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     most: usize,
     start: Instant,
     open: Mutex<Open>,
@@ -32,15 +32,15 @@ struct Open {
 
 /// A connection's place among them, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     connections: Arc<Connections>,
     id: u64,
-    pub(super) activity: Arc<Activity>,
+    pub(crate) activity: Arc<Activity>,
 }
 
 /// What one connection is doing.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     start: Instant,
     streams: AtomicUsize,
     /// When the last stream ended, in milliseconds after `start`.
@@ -54,10 +54,10 @@ pub(super) struct Activity {
 
 /// A request and what is left of its answer; the connection is not idle while it exists.
 #[derive(Debug)]
-pub(super) struct Stream(Arc<Activity>);
+pub(crate) struct Stream(Arc<Activity>);
 
 /// A piece of an answer, which may hold a secret. It is dropped when it has been written, or its stream was reset.
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     bytes: Bytes,
     turn: usize,
     stream: Arc<Stream>,
@@ -66,14 +66,14 @@ pub(super) struct Chunk {
 // === impl Connections ===
 
 impl Connections {
-    pub(super) fn new(most: u32) -> Arc<Self> {
+    pub(crate) fn new(most: u32) -> Arc<Self> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         Arc::new(Self { most, start: Instant::now(), open: Mutex::default() })
     }
 
     /// A place for a new connection, if need be that of the one that has been idle for longest.
     /// `None` when all are busy.
-    pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.lock();
         if open.activities.len() >= self.most {
             open.evict()?;
@@ -86,7 +86,7 @@ impl Connections {
     }
 
     /// Closes the connection that has been idle for longest, if one is idle.
-    pub(super) fn evict(&self) -> bool {
+    pub(crate) fn evict(&self) -> bool {
         self.lock().evict().is_some()
     }
 
@@ -132,24 +132,24 @@ impl Activity {
     }
 
     /// A request begins.
-    pub(super) fn begin(self: &Arc<Self>) -> Arc<Stream> {
+    pub(crate) fn begin(self: &Arc<Self>) -> Arc<Stream> {
         self.streams.fetch_add(1, Ordering::AcqRel);
         Arc::new(Stream(Arc::clone(self)))
     }
 
     /// Since when there has been no request; `None` while there is one.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
         let since = self.start + Duration::from_millis(self.quiet_since.load(Ordering::Acquire));
         (self.streams.load(Ordering::Acquire) == 0).then_some(since)
     }
 
     /// Waits until another connection has got its place.
-    pub(super) async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
 
     /// Begins a turn, and tells whether an answer from before the last one is still unread.
-    pub(super) fn turn(&self) -> bool {
+    pub(crate) fn turn(&self) -> bool {
         let next = self.turn.load(Ordering::Acquire) ^ 1;
         let unread = self.unread[next].load(Ordering::Acquire) > 0;
         self.turn.store(next, Ordering::Release);
@@ -166,7 +166,7 @@ impl Activity {
 
 impl Stream {
     /// A piece of the stream's answer.
-    pub(super) fn chunk(self: &Arc<Self>, bytes: Bytes) -> Chunk {
+    pub(crate) fn chunk(self: &Arc<Self>, bytes: Bytes) -> Chunk {
         let turn = self.0.turn.load(Ordering::Acquire);
         self.0.unread[turn].fetch_add(1, Ordering::AcqRel);
         Chunk { bytes, turn, stream: Arc::clone(self) }

@@ -7,6 +7,7 @@ use http::{HeaderMap, Request, header::AUTHORIZATION};
 use super::listener::Origin;
 use crate::{
     callers::{Caller, Credential, Directory, Refused, San},
+    domain::Quota,
     reload::Live,
 };
 
@@ -25,9 +26,9 @@ pub enum Gate {
 
 /// What a connection knows of its peer: where it is, and the names in its certificate, if it has one.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
-    pub(super) origin: Origin,
-    pub(super) sans: Arc<[San]>,
+pub(crate) struct Peer {
+    pub(crate) origin: Origin,
+    pub(crate) sans: Arc<[San]>,
 }
 
 // === impl Gate ===
@@ -64,6 +65,11 @@ pub(super) fn issuer<T>(request: &tonic::Request<T>) -> Option<String> {
 /// Whether the call asks for health.
 pub(super) fn is_probe(path: &str) -> bool {
     path.starts_with(HEALTH)
+}
+
+/// What a call's look-ups are charged to.
+pub(super) fn quota<T>(request: &tonic::Request<T>) -> Option<Arc<Quota>> {
+    request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
 }
 
 fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Refused> {

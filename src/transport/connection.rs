@@ -72,7 +72,7 @@ struct Answering<F> {
 }
 
 /// An answer's body; its connection is not idle until it has been written.
-struct Delivery {
+pub(crate) struct Delivery {
     body: Body,
     stream: Arc<Stream>,
 }
@@ -194,11 +194,17 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(answer) = ready!(Pin::new(&mut self.answer).poll(cx));
         let stream = self.stream.take().expect("an answer is made once");
-        Poll::Ready(Ok(answer.map(|body| Delivery { body, stream })))
+        Poll::Ready(Ok(answer.map(|body| Delivery::new(body, stream))))
     }
 }
 
 // === impl Delivery ===
+
+impl Delivery {
+    pub(crate) fn new(body: Body, stream: Arc<Stream>) -> Self {
+        Self { body, stream }
+    }
+}
 
 impl hyper::body::Body for Delivery {
     type Data = Chunk;

@@ -94,7 +94,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Err(refused) = self.layer.door.gate.admit(&mut request) {
-            record::refused(&self.layer.door.audit, &request, &refused);
+            record::refused(&self.layer.door.audit, &request, request.uri().path(), &refused);
             return self.layer.refuse(request, refused.into());
         }
         // Health must answer while load is shed, or an overloaded replica looks dead.

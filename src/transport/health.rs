@@ -4,7 +4,11 @@
 //! Watch (both tonic-health's) and List read them. Watch streams end when the server
 //! drains, since a stream without end would hold its connection to the drain's deadline.
 
-use std::{collections::HashMap, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt as _, future::OptionFuture};
 use tokio::{
@@ -31,7 +35,7 @@ use crate::{
 pub const DATABASE: &str = "database";
 /// The component name of Redis.
 pub const REDIS: &str = "redis";
-/// What answers requests: the server as a whole, and each service.
+/// What always answers requests: the server as a whole, and each service.
 pub const SERVICES: [&str; 6] = [
     "",
     "tokenward.v1.CacheService",
@@ -57,6 +61,8 @@ pub struct Policy {
     pub database_grace: Duration,
     /// What the loss of Redis means.
     pub redis: RedisLoss,
+    /// The services beside those that are always there.
+    pub others: &'static [&'static str],
 }
 
 /// What the loss of Redis means for the services.
@@ -73,6 +79,13 @@ pub enum RedisLoss {
 pub struct Probes {
     statuses: watch::Receiver<Statuses>,
     check: HealthService,
+    draining: CancellationToken,
+}
+
+/// Whether the replica may be sent requests, and the components behind that.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    statuses: watch::Receiver<Statuses>,
     draining: CancellationToken,
 }
 
@@ -149,8 +162,9 @@ impl Components {
         let database_gone = lost.is_some_and(|since| since.elapsed() >= policy.database_grace);
         let redis_gone = self.redis.as_ref().is_some_and(|redis| !redis.borrow().is_serving());
         let redis_missed = redis_gone && policy.redis == RedisLoss::Fatal;
+        let services = SERVICES.iter().chain(policy.others);
         let mut statuses: Statuses =
-            SERVICES.map(|name| (name.to_owned(), status(!database_gone && !redis_missed))).into();
+            services.map(|name| ((*name).to_owned(), status(!database_gone && !redis_missed))).collect();
         statuses.insert(DATABASE.to_owned(), status(lost.is_none()));
         if self.redis.is_some() {
             statuses.insert(REDIS.to_owned(), status(!redis_gone));
@@ -164,6 +178,14 @@ fn status(serves: bool) -> ServingStatus {
 }
 
 // === impl Probes ===
+
+impl Probes {
+    /// What the probes answer from.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        Readiness { statuses: self.statuses.clone(), draining: self.draining.clone() }
+    }
+}
 
 #[tonic::async_trait]
 impl health_server::Health for Probes {
@@ -191,6 +213,30 @@ impl health_server::Health for Probes {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Whether a probe of `name` says SERVING; `""` is the server as a whole. An unknown name is not serving.
+    #[must_use]
+    pub fn is_serving(&self, name: &str) -> bool {
+        self.statuses.borrow().get(name) == Some(&ServingStatus::Serving)
+    }
+
+    /// Every name but `""`, and whether it is serving, in the order of the names.
+    #[must_use]
+    pub fn names(&self) -> BTreeMap<String, bool> {
+        let statuses = self.statuses.borrow();
+        let named = statuses.iter().filter(|(name, _)| !name.is_empty());
+        named.map(|(name, status)| (name.clone(), *status == ServingStatus::Serving)).collect()
+    }
+
+    /// Whether the replica is about to end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
     }
 }
 
@@ -227,7 +273,7 @@ mod tests {
     use super::*;
     use crate::{component::Watchman, config::Config};
 
-    const POLICY: Policy = Policy { database_grace: Duration::from_secs(30), redis: RedisLoss::Tolerated };
+    const POLICY: Policy = Policy { database_grace: Duration::from_secs(30), redis: RedisLoss::Tolerated, others: &[] };
 
     fn components() -> (Components, watch::Sender<Condition>, watch::Sender<Condition>) {
         let (database_sender, database) = watch::channel(Condition::serving());
@@ -253,6 +299,8 @@ mod tests {
         assert_eq!(names(&components.statuses(POLICY), ServingStatus::NotServing), ["redis"]);
         let required = Policy { redis: RedisLoss::Fatal, ..POLICY };
         assert_eq!(names(&components.statuses(required), ServingStatus::Serving), ["database"]);
+        let more = Policy { others: &["a.Door"], ..required };
+        assert!(names(&components.statuses(more), ServingStatus::NotServing).contains(&"a.Door"));
     }
 
     /// A hung database is noticed late, and the replica must be out by the time it has no answers left.

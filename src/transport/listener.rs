@@ -43,21 +43,21 @@ pub enum Address {
 
 /// A connection that was accepted; of no runtime yet.
 #[derive(Debug)]
-pub(super) enum Accepted {
+pub(crate) enum Accepted {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
 
 /// The same, of the runtime that serves it.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// Another address, perhaps a proxy's; `None` when the peer had gone.
     Tcp(Option<SocketAddr>),
     /// A process of this host, of this user; `None` where the operating system does not tell.
@@ -96,7 +96,7 @@ impl Listener {
     ///
     /// # Cancel safety
     /// No connection is lost.
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -113,7 +113,7 @@ impl Listener {
 
 impl Accepted {
     /// Hands it to the runtime of the calling task.
-    pub(super) fn register(self) -> io::Result<(Stream, Origin)> {
+    pub(crate) fn register(self) -> io::Result<(Stream, Origin)> {
         match self {
             Self::Tcp(stream) => {
                 let origin = Origin::Tcp(stream.peer_addr().ok());

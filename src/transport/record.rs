@@ -1,5 +1,7 @@
 //! Which calls the audit trail records, who made them, and how they ended.
 
+use std::sync::Arc;
+
 use http::{Request, Response};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
@@ -34,7 +36,8 @@ fn event(path: &str) -> Option<AuditEvent> {
 /// Begins the record of a call that was let through, if it has one; the method finds its [`Subject`] in the request.
 pub(super) fn begin<B>(audit: &Audit, request: &mut Request<B>) -> Option<Box<Entry>> {
     let event = event(request.uri().path())?;
-    let entry = Box::new(audit.begin(event, who(request)));
+    let caller = request.extensions().get::<Caller>().map(|caller| caller.name.clone()).unwrap_or_default();
+    let entry = Box::new(audit.begin(event, who(request, caller)));
     request.extensions_mut().insert(entry.subject());
     Some(entry)
 }
@@ -44,16 +47,16 @@ pub(super) fn subject<T>(request: &tonic::Request<T>) -> Subject {
     request.extensions().get::<Subject>().cloned().unwrap_or_default()
 }
 
-/// Records a call that was not let through.
-pub(super) fn refused<B>(audit: &Audit, request: &Request<B>, refused: &Refused) {
+/// Records a call of the method at `path` that was not let through.
+pub(crate) fn refused<B>(audit: &Audit, request: &Request<B>, path: &str, refused: &Refused) {
     let (rejection, caller) = match refused {
         Refused::Unauthenticated => (Rejection::Unauthenticated, "".into()),
         Refused::NotAllowed(caller) => (Rejection::NotAllowed, caller.name.clone()),
     };
     audit.refused(rejection, &caller, || {
         // What is no method of ours may be any text.
-        let method = Some(callers::method(request.uri().path()).unwrap_or("unknown"));
-        (Who { caller: caller.clone(), ..who(request) }, What { method, ..What::default() })
+        let method = Some(callers::method(path).unwrap_or("unknown"));
+        (who(request, caller.clone()), What { method, ..What::default() })
     });
 }
 
@@ -67,10 +70,9 @@ pub(super) fn outcome<E>(answer: &Result<Response<Body>, E>) -> Outcome {
     })
 }
 
-fn who<B>(request: &Request<B>) -> Who {
-    let extensions = request.extensions();
-    let caller = extensions.get::<Caller>().map(|caller| caller.name.clone()).unwrap_or_default();
-    let peer = extensions.get::<Peer>();
+/// The caller of this name, as the request and its connection show it.
+pub(crate) fn who<B>(request: &Request<B>, caller: Arc<str>) -> Who {
+    let peer = request.extensions().get::<Peer>();
     let names = peer.map(|peer| peer.sans.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     Who {
         caller,

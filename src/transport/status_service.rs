@@ -81,18 +81,14 @@ impl<C: Clock, V> Replica<C, V> {
     }
 }
 
-#[tonic::async_trait]
-impl<C, V> StatusService for Replica<C, V>
-where
-    C: Clock,
-    V: Fn() -> Vitals + Send + Sync + 'static,
-{
-    async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
+impl<C: Clock, V: Fn() -> Vitals> Replica<C, V> {
+    /// How it is at this moment, from memory.
+    pub fn describe(&self) -> pb::GetStatusResponse {
         let redis = self.components.redis.as_ref();
         let components = std::iter::once(self.component(DATABASE, &self.components.database))
             .chain(redis.map(|redis| self.component(REDIS, redis)));
         let vitals = (self.vitals)();
-        Ok(Response::new(pb::GetStatusResponse {
+        pb::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replica_id: self.id.to_string(),
             start_time: Some(convert::timestamp(self.facts.start)),
@@ -102,7 +98,18 @@ where
             coherence: Some(vitals.coherence),
             database_kind: self.facts.database_kind.to_owned(),
             cache_kind: self.facts.cache_kind.to_owned(),
-        }))
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl<C, V> StatusService for Replica<C, V>
+where
+    C: Clock,
+    V: Fn() -> Vitals + Send + Sync + 'static,
+{
+    async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
+        Ok(Response::new(self.describe()))
     }
 }
 

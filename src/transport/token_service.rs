@@ -1,16 +1,16 @@
 //! `tokenward.v1.TokenService`: decode, one domain call, encode.
 
-use std::sync::Arc;
-
 use tonic::{Request, Response, Status};
 
 use crate::{
-    callers::Caller,
-    domain::{Authenticator, Clock, Issuer, Propagation, Quota, Revoker, TokenStore},
+    domain::{Authenticator, Clock, Issuer, Propagation, Revoker, TokenStore},
     proto::{self as pb, token_service_server::TokenService},
 };
 
-use super::{caller::issuer, convert, record};
+use super::{
+    caller::{issuer, quota},
+    convert, record,
+};
 
 /// The hot path, and what changes tokens.
 #[derive(Debug)]
@@ -27,11 +27,6 @@ impl<S, C> Tokens<S, C> {
     pub fn new(authenticator: Authenticator<S, C>, issuer: Issuer<S, C>, revoker: Revoker<S, C>) -> Self {
         Self { authenticator, issuer, revoker }
     }
-}
-
-/// What a call's look-ups are charged to.
-fn quota<T>(request: &Request<T>) -> Option<Arc<Quota>> {
-    request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
 }
 
 #[tonic::async_trait]

@@ -1,7 +1,12 @@
 //! What is refused of the tokens that are issued.
 
+use std::time::Duration;
+
 use super::{super::Tokens, Judge, text};
 use crate::domain::TokenPrefix;
+
+/// Longest time that a client may go on with an answer.
+const MAX_CLIENT_CACHE_TTL: Duration = Duration::from_mins(5);
 
 impl Judge<'_> {
     pub(super) fn tokens(&mut self, tokens: &Tokens) {
@@ -20,6 +25,7 @@ impl Judge<'_> {
             }
             Ok(_) => {}
         }
+        self.at_most("tokens.client_cache_ttl", tokens.client_cache_ttl, MAX_CLIENT_CACHE_TTL);
         self.more_than_none("tokens.request_id_retention", tokens.request_id_retention);
     }
 }
