@@ -168,7 +168,8 @@ impl Default for Prune {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { table: false, retention: Duration::from_hours(90 * 24) }
+        // A year, as humantime writes one.
+        Self { table: false, retention: Duration::from_secs(31_557_600) }
     }
 }
 
