@@ -108,12 +108,12 @@ impl<S: Administration, C: Clock> Administrator<S, C> {
         let at = self.clock.now();
         let until = if overlap.is_zero() { None } else { Some(overlap_end(at, overlap)?) };
         let secret = Secret::random();
-        let successor = Token::of(&self.policy.prefix, &secret);
+        let successor = self.policy.form.write(&secret);
         let rotated = self.store.rotate(Rotation {
             token,
             digest: self.policy.hashing.digest(&successor),
             key: successor.key(),
-            hint: successor.hint(&self.policy.prefix),
+            hint: self.policy.form.hint(&successor),
             at,
             until,
             policy: self.policy.clone(),
@@ -164,7 +164,7 @@ impl<S: Administration, C: Clock> Administrator<S, C> {
 
     /// A hash of what was asked for, which no IssueToken has.
     fn fingerprint(&self, token: TokenId, overlap: Duration) -> [u8; 32] {
-        let asked = format!("rotate {token} {overlap:?} {:?}", self.policy.prefix);
+        let asked = format!("rotate {token} {overlap:?} {:?}", self.policy.form.prefix());
         Sha256::new().chain_update(b"tokenward rotation v1").chain_update(asked).finalize().into()
     }
 }
@@ -181,7 +181,7 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
-    use crate::domain::{Hashing, Label, NeverExpires, Position, Propagation, SetClock, Sliding, TokenPrefix, Used};
+    use crate::domain::{Hashing, Label, NeverExpires, Position, Propagation, SetClock, Sliding, TokenForm, Used};
 
     /// Does what it is told to a token that was issued an hour ago for two.
     #[derive(Default)]
@@ -200,7 +200,7 @@ mod tests {
 
     fn revocation() -> Revocation {
         let position = Position { epoch: 0, seq: 0 };
-        Revocation { count: 0, ended: vec![], position, propagation: Propagation::Complete }
+        Revocation { count: 0, ended: vec![], owner: None, position, propagation: Propagation::Complete }
     }
 
     impl One {
@@ -252,7 +252,7 @@ mod tests {
             max_ttl: None,
             never_expires: NeverExpires::Refused,
             sliding: None,
-            prefix: TokenPrefix::default(),
+            form: TokenForm::default(),
             hashing: Hashing::default(),
         }
     }

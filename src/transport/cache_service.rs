@@ -9,7 +9,7 @@ use crate::{
     proto::{self as pb, cache_service_server::CacheService},
 };
 
-use super::convert;
+use super::{convert, record};
 
 /// What replicas remember.
 #[derive(Debug)]
@@ -34,12 +34,14 @@ impl<E: Epochs + Inspection> CacheService for Caches<E> {
         &self,
         request: Request<pb::FlushCacheRequest>,
     ) -> Result<Response<pb::FlushCacheResponse>, Status> {
+        let subject = record::subject(&request);
         let (position, propagation) = match convert::flushed_user(&request.into_inner().user_id)? {
             None => {
                 let begun = self.held.new_epoch().await?;
                 (begun.position, begun.propagation)
             }
             Some(user) => {
+                subject.user(&user);
                 let outdated = self.held.outdate(user).await?;
                 (outdated.position, outdated.propagation)
             }

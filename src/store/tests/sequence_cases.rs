@@ -220,6 +220,7 @@ pub(super) async fn the_rights_stated_are_enough(world: World) {
     world.sql(&grant("SELECT, INSERT, UPDATE, DELETE", "tokenward_journal", "service")).await;
     world.sql(&grant("SELECT, UPDATE", "tokenward_clock", "service")).await;
     world.sql(&grant("SELECT, UPDATE", "tokenward_chore", "service")).await;
+    world.sql(&grant("SELECT, INSERT, DELETE", "tokenward_audit", "service")).await;
     if world.kind == Kind::Mariadb {
         world.sql(&grant("TRIGGER", our_own[0], "service")).await;
         world.sql(&grant("TRIGGER", our_own[1], "service")).await;
@@ -237,6 +238,7 @@ pub(super) async fn the_rights_stated_are_enough(world: World) {
     let pruning =
         service.begin_pruning(keep, mode, std::time::Duration::ZERO).await.expect("a turn").expect("it is free");
     pruning.run(|_| {}).await.expect("pruned");
+    super::audit_cases::a_record_comes_and_goes(&service).await;
 }
 
 async fn signed_in(world: &World, name: &str) -> Database {
