@@ -138,7 +138,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let (gate, tls) = door::guard(&config, &reloads, &mut background)?;
     let database = open(&config).await?;
     let threads = Threads::start(NonZeroUsize::new(config.server.threads as usize)).await?;
-    let tiers = tiers(&config, &database, &threads)?;
+    let tiers = tiers(&config, &database, &threads, &reloads)?;
     let redis = tiers.shared.clone();
     transport::raise_open_files(config.server.max_connections);
     let listener = door::bind("server.listen", &config.server.listen).await?;
@@ -273,11 +273,11 @@ async fn open(config: &Config) -> Result<Database, Error> {
     Ok(database)
 }
 
-fn tiers(config: &Config, database: &Database, threads: &Threads) -> Result<Tiers, Error> {
+fn tiers(config: &Config, database: &Database, threads: &Threads, reloads: &reload::Counters) -> Result<Tiers, Error> {
     let near = config.uses_memory().then(|| MemoryCache::new(&config.cache));
     let shared = if config.uses_redis() {
         let keys = MacKeys::load(&config.cache, database.file())?;
-        Some(SharedCache::start(&config.redis, &config.breaker, keys, threads)?)
+        Some(SharedCache::start(&config.redis, &config.breaker, keys, threads, reloads)?)
     } else {
         None
     };

@@ -54,7 +54,7 @@ use crate::{
     config,
     domain::{Digest, TokenId},
     mutant::{self, Mutant},
-    reload::{Files, Reload},
+    reload::{Counters, Files, Reload},
     threads::Threads,
 };
 
@@ -108,11 +108,13 @@ impl SharedCache {
         breaker: &config::Breaker,
         mac_keys: MacKeys,
         threads: &Threads,
+        reloads: &Counters,
     ) -> Result<Self, StartError> {
         let (trusted, follow) = match pem(config) {
             Some(pem) => {
                 let load = move |files: &mut Files| pem.load(files);
-                let (trusted, reload) = Reload::start("certificates for Redis", load).map_err(|_| StartError::Files)?;
+                let (trusted, reload) =
+                    Reload::start("certificates for Redis", reloads, load).map_err(|_| StartError::Files)?;
                 (Some(trusted), Some(reload))
             }
             None => (None, None),
