@@ -18,15 +18,16 @@ use crate::{
     config::{self, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
     domain::{
         Administrator, Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires,
-        Revoker, Sliding, TokenPrefix, Users,
+        Revoker, Sliding, TokenForm, Users,
     },
     http::{self, Sources},
     journal::{self, DatabaseClock, Terms},
+    reload,
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
     threads::Threads,
     transport::{
-        self, Caches, Closing, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens,
+        self, Caches, Closing, Door, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens,
         Vitals, Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
@@ -47,6 +48,8 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(1);
 const CATALOG_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time to close connections at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// Longest time at the end for what the audit table has not got yet.
+const AUDIT_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two looks for `request_id`s that are past their retention.
 const PURGE_PERIOD: Duration = Duration::from_mins(1);
 
@@ -131,7 +134,8 @@ pub enum Migrate {
 pub async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let mut background = JoinSet::new();
-    let (gate, tls) = door::guard(&config, &mut background)?;
+    let reloads = reload::Counters::new();
+    let (gate, tls) = door::guard(&config, &reloads, &mut background)?;
     let database = open(&config).await?;
     let threads = Threads::start(NonZeroUsize::new(config.server.threads as usize)).await?;
     let tiers = tiers(&config, &database, &threads)?;
@@ -149,6 +153,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let proof = proof(&config, &database, &mut background);
     let clock = database_clock(&proof.journal).await;
     background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));
+    let audit = upkeep::audit(&config.audit, &database, clock.clone(), &mut background);
     let facts = facts(door::exposure(&config, &address), &database, &tiers, &clock);
     let (journal, terms) = (proof.journal.clone(), proof.terms);
     let store = Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache);
@@ -159,30 +164,33 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
     let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
-    let sources =
-        Sources { readiness: probes.readiness(), registry: second::registry(&store), replica: Arc::clone(&replica) };
-    let doors = second::doors(&config, &gate, &store, &clock);
+    let registry = second::registry(&store, &audit, &reloads);
+    let sources = Sources { readiness: probes.readiness(), registry, replica: Arc::clone(&replica) };
+    let door = Door { gate, audit: audit.clone() };
+    let doors = second::doors(&config, &door, &store, &clock);
     let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
     let services = services(&config, &store, replica, probes, watchers, &clock);
 
     door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
     let (socket, stop, changes) =
         (Socket { listener, tls, threads: &threads }, shutdown.stop.clone(), store.changes_ended());
-    let serving = transport::serve(socket, &config.server, gate, services, stop, changes);
+    let serving = transport::serve(socket, &config.server, door, services, stop, changes);
     let ending = async {
         let signal = signals.received().await;
         tracing::info!(signal, "draining");
         shutdown.begin(config.server.drain_delay).await;
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = serving => {}
-        () = ending => {}
-        Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
-    }
+    let ended = tokio::select! {
+        () = serving => Ok(()),
+        () = ending => Ok(()),
+        Some(Err(ended)) = background.join_next() => Err(Error::Background(ended)),
+    };
     if let Some(second) = second {
         second.close().await;
     }
+    audit.drain(AUDIT_LIMIT).await;
+    ended?;
     background.shutdown().await;
     if timeout(CLOSE_LIMIT, store.write_used()).await.is_err() {
         tracing::debug!("last uses were dropped");
@@ -387,7 +395,7 @@ fn services<V>(
         tokens: Tokens::new(
             authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
-            Revoker::new(Arc::clone(store), clock(), hashing(config)),
+            Revoker::new(Arc::clone(store), clock(), hashing(config), form(&config.tokens)),
         ),
         admin: TokenAdmin::new(Arc::clone(&users), Arc::clone(&administrator), watchers, clock()),
         owners: Owners::new(users, administrator),
@@ -402,7 +410,8 @@ fn services<V>(
 }
 
 fn authenticator(config: &Config, store: &Arc<Store>, clock: DatabaseClock) -> Authenticator<Store, DatabaseClock> {
-    Authenticator::new(Arc::clone(store), clock, hashing(config), sliding(&config.tokens))
+    let (form, sliding) = (form(&config.tokens), sliding(&config.tokens));
+    Authenticator::new(Arc::clone(store), clock, hashing(config), form, sliding)
         .reusable_for(config.tokens.client_cache_ttl)
 }
 
@@ -413,9 +422,13 @@ fn issue_policy(config: &Config) -> IssuePolicy {
         max_ttl: Some(tokens.max_ttl).filter(|limit| !limit.is_zero()),
         never_expires: if tokens.allow_never_expires { NeverExpires::Allowed } else { NeverExpires::Refused },
         sliding: sliding(tokens),
-        prefix: tokens.prefix.parse::<TokenPrefix>().expect("the configuration was validated"),
+        form: form(tokens),
         hashing: hashing(config),
     }
+}
+
+fn form(tokens: &config::Tokens) -> TokenForm {
+    tokens.form().expect("the configuration was validated")
 }
 
 fn sliding(tokens: &config::Tokens) -> Option<Sliding> {

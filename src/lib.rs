@@ -10,6 +10,7 @@ pub mod config;
 mod mutant;
 pub mod threads;
 
+pub mod audit;
 pub mod callers;
 pub mod reload;
 pub mod tls;

@@ -40,6 +40,7 @@ use crate::{
     },
 };
 
+mod audit;
 mod change;
 mod check;
 mod chore;
@@ -94,6 +95,7 @@ struct Inner {
     /// Another, for what works in the background. Nothing that callers wait for does.
     upkeep: Pool,
     prune_statements: prune::Statements,
+    audit_statements: audit::Statements,
     /// `None` where nobody is to be told.
     outbox: Option<outbox::Open>,
     /// Look-ups under way or waiting for a connection.
@@ -172,6 +174,7 @@ impl Database {
             listener: journal::Listener::new(&connector, limits, &config.coherence),
             upkeep: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
             prune_statements: prune::Statements::new(dialect, &schema, config.prune.batch),
+            audit_statements: audit::Statements::new(dialect),
             outbox: outbox::Open::new(&config.knox_redis, dialect),
             lookups: Semaphore::new(config.database.max_concurrent_lookups as usize),
             limits,

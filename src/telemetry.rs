@@ -9,6 +9,9 @@ use crate::config::{Log, LogFormat};
 /// Tells of each step of each schema change, which `migrate` prints already.
 const QUIET: &str = "sea_orm_migration=warn";
 
+/// Records of the audit trail are logged whatever the level is, unless they are switched off by name.
+const AUDIT: &str = "tokenward::audit=info";
+
 /// Starts logging as configured; without settings, as `RUST_LOG` says, or not at all.
 pub fn start(log: Option<&Log>) {
     match log {
@@ -33,7 +36,7 @@ fn from_environment() {
 
 /// What the operator says about a target comes later and so wins.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("{QUIET},{level}"))
+    EnvFilter::new(format!("{QUIET},{AUDIT},{level}"))
 }
 
 fn to_stderr(
@@ -57,5 +60,14 @@ mod tests {
         assert!(filter("info").to_string().contains(QUIET));
         let asked = filter("info,sea_orm_migration=debug").to_string();
         assert!(asked.contains("sea_orm_migration=debug") && !asked.contains(QUIET), "{asked}");
+    }
+
+    #[test]
+    fn audit_records_are_logged_unless_they_are_switched_off_by_name() {
+        for level in ["info", "error", "off", "tokenward=warn"] {
+            assert!(filter(level).to_string().contains(AUDIT), "{level}");
+        }
+        assert!(filter("info,tokenward::audit=off").to_string().contains("tokenward::audit=off"));
+        assert!(!filter("info,tokenward::audit=off").to_string().contains(AUDIT));
     }
 }

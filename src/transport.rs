@@ -8,6 +8,7 @@ use tonic::service::Routes;
 use tower::Layer as _;
 
 use crate::{
+    audit::Audit,
     config,
     domain::{Administration, Clock, Epochs, Inspection, Revocations, TokenStore},
     proto::{
@@ -29,6 +30,7 @@ mod edge;
 mod ext_authz;
 pub mod health;
 pub(crate) mod listener;
+pub(crate) mod record;
 mod status;
 mod status_service;
 pub mod tls;
@@ -41,6 +43,7 @@ mod whole;
 pub use accept::raise_open_files;
 pub use cache_service::Caches;
 pub use caller::Gate;
+pub(crate) use caller::Peer;
 pub use edge::EdgeLayer;
 pub use ext_authz::{ExtAuthz, SERVICE as EXT_AUTHZ};
 pub use listener::{Address, Listener};
@@ -73,6 +76,15 @@ pub struct Services<S, C, V, R> {
     pub probes: health::Probes,
 }
 
+/// What is decided of a call before its method is asked, and kept of it afterwards.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Who is let through.
+    pub gate: Gate,
+    /// Where it is recorded.
+    pub audit: Audit,
+}
+
 /// What is on the wire, before there is a request.
 #[derive(Debug)]
 pub struct Socket<'a> {
@@ -89,7 +101,7 @@ pub struct Socket<'a> {
 pub async fn serve<S, C, V, R>(
     socket: Socket<'_>,
     settings: &config::Server,
-    gate: Gate,
+    door: Door,
     services: Services<S, C, V, R>,
     stop: CancellationToken,
     changes: impl Future<Output = ()>,
@@ -99,7 +111,7 @@ pub async fn serve<S, C, V, R>(
     V: Fn() -> Vitals + Send + Sync + 'static,
     R: Revocations,
 {
-    let edge = EdgeLayer::new(gate, settings.max_concurrent_requests, settings.request_timeout);
+    let edge = EdgeLayer::new(door, settings.max_concurrent_requests, settings.request_timeout);
     let services = edge.layer(routes(settings, services).prepare());
     accept::serve(socket, settings, services, stop, changes).await;
 }

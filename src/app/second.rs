@@ -7,8 +7,9 @@ use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Error, Store, authenticator, door, hashing};
+use super::{Error, Store, authenticator, door, form, hashing};
 use crate::{
+    audit::Audit,
     config::{Config, Http},
     domain::Revoker,
     http::{
@@ -16,7 +17,8 @@ use crate::{
         oauth::{self, OAuth},
     },
     journal::DatabaseClock,
-    transport::{Address, Gate, Listener},
+    reload,
+    transport::{Address, Door, Listener},
 };
 
 /// The listener, bound and not served yet.
@@ -44,10 +46,14 @@ pub(super) async fn bind(settings: &Http) -> Result<Option<Bound>, Error> {
 }
 
 /// Everything that is counted, for a scrape.
-pub(super) fn registry(store: &Store) -> Registry {
+pub(super) fn registry(store: &Store, audit: &Audit, reloads: &reload::Counters) -> Registry {
     let registry = Registry::new();
-    let all: [Box<dyn prometheus::core::Collector>; 2] =
-        [Box::new(store.counters().clone()), Box::new(prometheus::process_collector::ProcessCollector::for_self())];
+    let all: [Box<dyn prometheus::core::Collector>; 4] = [
+        Box::new(store.counters().clone()),
+        Box::new(audit.counters().clone()),
+        Box::new(reloads.clone()),
+        Box::new(prometheus::process_collector::ProcessCollector::for_self()),
+    ];
     for collector in all {
         registry.register(collector).expect("no name stands twice");
     }
@@ -55,13 +61,13 @@ pub(super) fn registry(store: &Store) -> Registry {
 }
 
 /// The routes that ask for a credential, where there are to be any.
-pub(super) fn doors(config: &Config, gate: &Gate, store: &Arc<Store>, clock: &DatabaseClock) -> Router {
+pub(super) fn doors(config: &Config, door: &Door, store: &Arc<Store>, clock: &DatabaseClock) -> Router {
     if !config.introspection.enabled {
         return Router::new();
     }
     let authenticator = authenticator(config, store, clock.clone());
-    let revoker = Revoker::new(Arc::clone(store), clock.clone(), hashing(config));
-    oauth::routes(OAuth::new(gate.clone(), authenticator, revoker, &config.introspection))
+    let revoker = Revoker::new(Arc::clone(store), clock.clone(), hashing(config), form(&config.tokens));
+    oauth::routes(OAuth::new(door.clone(), authenticator, revoker, &config.introspection))
 }
 
 // === impl Bound ===

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune, Redis,
-    RevokeAck, SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
+    Audit, Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune,
+    Redis, RevokeAck, SchemaPreset, SecretText, Server, TokenFormat, TokenHash, Tokens, Users,
 };
 
 impl Default for Server {
@@ -136,6 +136,7 @@ impl Default for Tokens {
             refresh_max_ttl: Duration::ZERO,
             allow_never_expires: false,
             prefix: String::new(),
+            format: TokenFormat::Knox,
             limit_per_user: 0,
             hash: TokenHash::Sha512,
             accept_digests: None,
@@ -162,6 +163,13 @@ impl Default for Health {
 impl Default for Prune {
     fn default() -> Self {
         Self { keep_expired: Duration::from_hours(30 * 24), batch: 500, interval: Duration::from_hours(1) }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        // A year, as humantime writes one.
+        Self { table: false, retention: Duration::from_secs(31_557_600) }
     }
 }
 

@@ -17,10 +17,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{
-    caller::{Gate, is_probe},
-    status,
-};
+use super::{Door, caller::is_probe, record, status};
 
 /// When a caller that was refused a place may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -38,7 +35,7 @@ type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>
 /// Wraps all services in what every request passes.
 #[derive(Clone, Debug)]
 pub struct EdgeLayer {
-    gate: Gate,
+    door: Door,
     places: Arc<Semaphore>,
     deadline: Duration,
 }
@@ -53,11 +50,11 @@ pub struct Edge<S> {
 // === impl EdgeLayer ===
 
 impl EdgeLayer {
-    /// What `gate` lets through: at most `places` requests at once, each for at most `deadline`.
+    /// What `door` lets through: at most `places` requests at once, each for at most `deadline`.
     #[must_use]
-    pub fn new(gate: Gate, places: u32, deadline: Duration) -> Self {
+    pub fn new(door: Door, places: u32, deadline: Duration) -> Self {
         let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        Self { gate, places: Arc::new(Semaphore::new(places)), deadline }
+        Self { door, places: Arc::new(Semaphore::new(places)), deadline }
     }
 
     /// Answers without the services. A stream that is closed before its body was read counts against the
@@ -96,8 +93,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Err(refused) = self.layer.gate.admit(&mut request) {
-            return self.layer.refuse(request, refused);
+        if let Err(refused) = self.layer.door.gate.admit(&mut request) {
+            record::refused(&self.layer.door.audit, &request, request.uri().path(), &refused);
+            return self.layer.refuse(request, refused.into());
         }
         // Health must answer while load is shed, or an overloaded replica looks dead.
         let probe = is_probe(request.uri().path());
@@ -107,14 +105,19 @@ where
         }
         let span = tracing::debug_span!("rpc", method = request.uri().path(), request_id = request_id(&request));
         let deadline = callers_deadline(&request).map_or(self.layer.deadline, |asked| asked.min(self.layer.deadline));
+        let entry = record::begin(&self.layer.door.audit, &mut request);
         let answer = self.inner.call(request);
         Box::pin(
             async move {
                 let _place = place;
-                match timeout(deadline, answer).await {
+                let answer = match timeout(deadline, answer).await {
                     Ok(answer) => answer.map(explain),
                     Err(_) => Ok(status::deadline_exceeded().into_http()),
+                };
+                if let Some(entry) = entry {
+                    entry.end(record::outcome(&answer));
                 }
+                answer
             }
             .instrument(span),
         )
@@ -145,7 +148,7 @@ async fn read_to_the_end(body: Body) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 
-fn request_id(request: &Request<Body>) -> &str {
+pub(super) fn request_id<B>(request: &Request<B>) -> &str {
     request
         .headers()
         .get("x-request-id")

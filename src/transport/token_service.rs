@@ -9,7 +9,7 @@ use crate::{
 
 use super::{
     caller::{issuer, quota},
-    convert,
+    convert, record,
 };
 
 /// The hot path, and what changes tokens.
@@ -56,8 +56,11 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
         &self,
         request: Request<pb::IssueTokenRequest>,
     ) -> Result<Response<pb::IssueTokenResponse>, Status> {
-        let caller = issuer(&request);
-        let issued = self.issuer.issue(convert::issue(request.into_inner(), caller)?).await?;
+        let (caller, subject) = (issuer(&request), record::subject(&request));
+        let asked = convert::issue(request.into_inner(), caller)?;
+        subject.issue(&asked);
+        let issued = self.issuer.issue(asked).await?;
+        subject.token(issued.record.digest.token_id());
         Ok(Response::new(pb::IssueTokenResponse {
             secret: issued.secret.expose().to_owned(),
             token: Some(convert::token(&issued.record, issued.state)),
@@ -65,15 +68,20 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
     }
 
     async fn revoke(&self, request: Request<pb::RevokeRequest>) -> Result<Response<pb::RevokeResponse>, Status> {
+        let subject = record::subject(&request);
         let request = request.into_inner();
         let cause = convert::revocation_cause(request.reason)?;
-        let Some(target) = convert::target(request.target)? else {
+        subject.cause(cause);
+        let target = convert::target(request.target)?.filter(|token| self.revoker.admits(token));
+        let Some(target) = target else {
             return Ok(Response::new(pb::RevokeResponse {
                 propagation: Some(convert::propagation(Propagation::Complete)),
                 ..pb::RevokeResponse::default()
             }));
         };
+        subject.token(self.revoker.token_id(&target));
         let revocation = self.revoker.revoke(target, cause).await?;
+        subject.revoked(&revocation);
         Ok(Response::new(pb::RevokeResponse {
             revoked: revocation.count > 0,
             propagation: Some(convert::propagation(revocation.propagation)),
@@ -85,11 +93,15 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
         &self,
         request: Request<pb::RevokeAllRequest>,
     ) -> Result<Response<pb::RevokeAllResponse>, Status> {
+        let subject = record::subject(&request);
         let request = request.into_inner();
         let cause = convert::revocation_cause(request.reason)?;
+        subject.cause(cause);
         let user = convert::user_id("user_id", &request.user_id)?;
+        subject.user(&user);
         let except = convert::except(request.except)?;
         let revocation = self.revoker.revoke_all(user, except, cause).await?;
+        subject.revoked(&revocation);
         Ok(Response::new(pb::RevokeAllResponse {
             revoked_count: i64::try_from(revocation.count).unwrap_or(i64::MAX),
             propagation: Some(convert::propagation(revocation.propagation)),

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 24] = [
+const RULES: [(&str, &[&str]); 25] = [
     ("domain", &[]),
     ("config", &["domain", "reload", "tls"]),
     ("component", &[]),
@@ -17,6 +17,7 @@ const RULES: [(&str, &[&str]); 24] = [
     ("mutant", &[]),
     ("reload", &[]),
     ("threads", &[]),
+    ("audit", &["domain"]),
     ("tls", &["reload"]),
     ("callers", &["domain", "config", "proto", "reload"]),
     ("telemetry", &["config"]),
@@ -25,8 +26,11 @@ const RULES: [(&str, &[&str]); 24] = [
     ("journal", &["domain", "config", "component", "metrics", "mutant"]),
     ("cache", &["domain", "journal", "config", "component", "metrics", "mutant", "reload", "threads", "tls"]),
     ("knox_redis", &["domain", "config"]),
-    ("transport", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads"]),
-    ("http", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads", "transport"]),
+    ("transport", &["domain", "audit", "callers", "config", "component", "metrics", "proto", "reload", "threads"]),
+    (
+        "http",
+        &["domain", "audit", "callers", "config", "component", "metrics", "proto", "reload", "threads", "transport"],
+    ),
     // It measures the service from outside, and could measure another.
     ("bench", &["proto"]),
     // The verbs speak gRPC to a running server, and start one.

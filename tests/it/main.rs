@@ -3,6 +3,7 @@
 mod harness;
 
 mod attacks;
+mod audit;
 mod bad_input;
 mod bench;
 mod callers;
@@ -26,6 +27,7 @@ mod rpc;
 mod secrets;
 mod shutdown;
 mod sliding;
+mod token_format;
 mod topology;
 mod upkeep;
 mod watch;
