@@ -1,4 +1,5 @@
-//! `/status.json`: what `GetStatus` tells, as JSON with the contract's names.
+//! `/status.json`: what `GetStatus` tells, as JSON with the contract's names, the breaker's latest transitions, and the
+//! last two minutes second by second.
 
 use std::sync::Arc;
 
@@ -6,10 +7,11 @@ use axum::{Json, Router, extract::State, routing::get};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::recent::{Point, Recent};
 use crate::{
     domain::Clock,
-    proto::json,
-    transport::{Replica, Vitals},
+    proto::{CircuitBreaker, json},
+    transport::{Replica, Vitals, health::Readiness},
 };
 
 /// What `/status.json` answers.
@@ -17,20 +19,48 @@ use crate::{
 struct Page {
     /// `tokenward.v1.GetStatusResponse`.
     status: Value,
+    /// How long the replica has been up, in seconds.
+    uptime_seconds: f64,
+    /// Whether it may be sent requests, as `/readyz`.
+    ready: bool,
+    /// Whether it is about to end.
+    draining: bool,
+    /// The breaker's latest transitions, the last one at the end; none without Redis.
+    breaker_transitions: Vec<Value>,
+    /// How long ago the poll that the lease stands on had been sent, in seconds; `null` in strict mode.
+    lease_age_seconds: Option<f64>,
+    /// How long the oldest tombstone has been owed to Redis, in seconds; `null` when none is.
+    oldest_owed_seconds: Option<f64>,
+    /// At most 120 points, a second apart, the latest at the end.
+    recent: Vec<Point>,
 }
 
-pub(super) fn routes<C, V>(replica: Arc<Replica<C, V>>) -> Router
+/// Where it is looked up.
+type Sources<C, V> = (Arc<Replica<C, V>>, Readiness, Recent);
+
+pub(super) fn routes<C, V>(replica: Arc<Replica<C, V>>, readiness: Readiness, recent: Recent) -> Router
 where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
-    Router::new().route("/status.json", get(page::<C, V>)).with_state(replica)
+    Router::new().route("/status.json", get(page::<C, V>)).with_state((replica, readiness, recent))
 }
 
-async fn page<C, V>(State(replica): State<Arc<Replica<C, V>>>) -> Json<Page>
+async fn page<C, V>(State((replica, readiness, recent)): State<Sources<C, V>>) -> Json<Page>
 where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
-    Json(Page { status: json::value("tokenward.v1.GetStatusResponse", &replica.describe()) })
+    let (status, vitals) = replica.describe();
+    let transition = |of: &CircuitBreaker| json::value("tokenward.v1.CircuitBreaker", of);
+    Json(Page {
+        status: json::value("tokenward.v1.GetStatusResponse", &status),
+        uptime_seconds: replica.uptime().as_secs_f64(),
+        ready: readiness.is_serving(""),
+        draining: readiness.is_draining(),
+        breaker_transitions: vitals.transitions.iter().map(transition).collect(),
+        lease_age_seconds: vitals.lease_age.map(|age| age.as_secs_f64()),
+        oldest_owed_seconds: vitals.oldest_owed.map(|age| age.as_secs_f64()),
+        recent: recent.points(),
+    })
 }
