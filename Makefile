@@ -10,7 +10,7 @@ CASES ?= 20000
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
 run: ## Run the service: SQLite file and in-process cache, 127.0.0.1:50051
@@ -39,6 +39,14 @@ model: ## Check the coherence protocol's model at full bounds (minutes)
 faults: ## Check the running service under every fault (a quarter of an hour; FAULTS=NAME for some)
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::matrix::the_protocol_holds_under_every_fault
 
+.PHONY: image-steps
+image-steps: ## Do the steps of the image's recipe without a container engine (a quarter of an hour)
+	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact deploy::the_images_program_is_built_by_the_steps_of_its_recipe
+
+.PHONY: pictures
+pictures: ## Take the README's pictures of the status page, after two minutes of load
+	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact page::the_pictures_of_the_readme_are_taken
+
 .PHONY: fuzz
 fuzz: ## Run the property tests for long (CASES=20000 of each: a quarter of an hour)
 	PROPTEST_CASES=$(CASES) cargo test $(LOCKED) --lib -- fuzz::
@@ -49,18 +57,27 @@ soak: ## Kill Redis and PostgreSQL at random under load (SOAK=30m, SEED=NUMBER)
 	cargo test $(LOCKED) --test it -- --ignored --nocapture --exact coherence::soak::a_long_soak
 
 .PHONY: flood
-flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second, SECONDS_OF_FLOOD=20)
+flood: ## Measure valid tokens in a flood of unknown ones (FLOOD=10000 a second, BATCH=1 a call, SECONDS_OF_FLOOD=20)
 	cargo test --release $(LOCKED) --test it -- --ignored --nocapture --exact \
 		attacks::flood::measure::valid_tokens_in_a_flood_of_unknown_ones
 
 .PHONY: secrets
-secrets: ## Run the whole integration suite at log level trace, searching what is printed for secrets
-	TOKENWARD_TEST_LOG=trace cargo test $(LOCKED) --test it --no-fail-fast
+secrets: ## Run the integration suite, but for floods, at log level trace: what is printed is searched for secrets
+	TOKENWARD_TEST_LOG=trace cargo test $(LOCKED) --test it --no-fail-fast -- --skip flood
+
+.PHONY: upgrade
+upgrade: ## Run the version before the newest change of the schema and this one side by side (minutes)
+	scripts/old-version target/upgrade
+	TOKENWARD_OLD_BINARY=$(CURDIR)/target/upgrade/tokenward cargo test $(LOCKED) --test it -- --ignored --nocapture --exact \
+		topology::upgrade::an_old_and_a_new_version_serve_side_by_side_through_a_change_of_the_schema
+
+.PHONY: bench
+bench: ## Measure everything in docs/performance.md (a quarter of an hour; BENCH=--quick for three minutes)
+	benches/run $(BENCH)
 
 .PHONY: proto
 proto: ## Check the contract's style and compatibility with main (needs buf)
-	buf lint
-	buf breaking --against '.git#branch=main,subdir=proto'
+	scripts/proto
 
 .PHONY: deps
 deps: ## Look for what the tests need; as root on Debian, install what is missing

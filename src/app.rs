@@ -28,8 +28,8 @@ use crate::{
     telemetry,
     threads::Threads,
     transport::{
-        self, Caches, Closing, Counts, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
-        Watchers,
+        self, Caches, Closing, Counts, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin,
+        Tokens, Vitals, Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
@@ -181,7 +181,8 @@ pub async fn serve(
     let recent = gathered.recent(&mut background);
     let sources =
         Sources { readiness: probes.readiness(), registry: gathered.registry(), recent, replica: Arc::clone(&replica) };
-    let second = second.map(|second| second.start(http::router(sources), &mut background));
+    let doors = second::doors(&config, &gate, &store, &clock);
+    let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
     let services = services(&config, &store, replica, probes, watchers, &clock, counts);
 
     door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
@@ -371,7 +372,8 @@ async fn purge(database: Database, retention: Duration, clock: DatabaseClock) {
 
 fn health_policy(config: &Config) -> health::Policy {
     let redis = if config.health.redis_required { RedisLoss::Fatal } else { RedisLoss::Tolerated };
-    health::Policy { database_grace: config.health.database_grace, redis }
+    let others = if config.ext_authz.enabled { &[transport::EXT_AUTHZ][..] } else { &[] };
+    health::Policy { database_grace: config.health.database_grace, redis, others }
 }
 
 fn facts(exposure: Exposure, database: &Database, tiers: &Tiers, clock: &DatabaseClock) -> Facts {
@@ -408,7 +410,7 @@ fn services<V>(
     let administrator = Arc::new(Administrator::new(Arc::clone(store), clock(), issue_policy(config)));
     Services {
         tokens: Tokens::new(
-            Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens)),
+            authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config)),
             counts,
@@ -417,8 +419,17 @@ fn services<V>(
         owners: Owners::new(users, administrator),
         caches: Caches::new(Arc::clone(store), hashing(config), clock().now()),
         replica,
+        ext_authz: config
+            .ext_authz
+            .enabled
+            .then(|| ExtAuthz::new(authenticator(config, store, clock()), &config.ext_authz)),
         probes,
     }
+}
+
+fn authenticator(config: &Config, store: &Arc<Store>, clock: DatabaseClock) -> Authenticator<Store, DatabaseClock> {
+    Authenticator::new(Arc::clone(store), clock, hashing(config), sliding(&config.tokens))
+        .reusable_for(config.tokens.client_cache_ttl)
 }
 
 fn issue_policy(config: &Config) -> IssuePolicy {

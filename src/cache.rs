@@ -33,6 +33,9 @@ mod find_all;
 mod flight;
 mod flush;
 mod inspect;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod key;
 mod mac;
 mod memory;

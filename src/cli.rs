@@ -18,6 +18,7 @@ use crate::{
     store::{Import, PruneMode},
 };
 
+mod bench;
 mod cache;
 mod completions;
 mod config;
@@ -62,6 +63,8 @@ enum Verb {
     Import(import::ImportArgs),
     /// Check, print or start a configuration.
     Config(config::ConfigArgs),
+    /// Measure a service under load; with `--private`, one with a Redis and a PostgreSQL of its own.
+    Bench(bench::BenchArgs),
     /// Print a shell's completion script.
     Completions(completions::Completions),
     /// Print the program's version.
@@ -95,6 +98,7 @@ enum Work {
     Prune(Config, PruneMode),
     Import(Config, Import),
     Print(String),
+    Bench(Box<bench::Bench>),
     Call(Target, Call),
 }
 
@@ -135,7 +139,7 @@ impl Job {
             | Work::Check(config)
             | Work::Prune(config, _)
             | Work::Import(config, _) => Some(&config.log),
-            Work::Print(_) | Work::Call(..) => None,
+            Work::Print(_) | Work::Bench(_) | Work::Call(..) => None,
         }
     }
 
@@ -165,6 +169,7 @@ impl Job {
             | Work::Prune(..)
             | Work::Import(..)
             | Work::Print(_)
+            | Work::Bench(_)
             | Work::Call(..) => Builder::new_current_thread(),
         };
         builder.enable_all().build().map_err(|error| Failure::Runtime(error).report(failure::code))
@@ -197,6 +202,7 @@ impl Work {
             Self::Prune(config, mode) => prune::run(config, mode).await,
             Self::Import(config, import) => import::run(config, import).await,
             Self::Print(text) => print(&text),
+            Self::Bench(bench) => Box::pin(bench.run()).await,
             Self::Call(target, call) => call.run(&target).await,
         }
     }
@@ -221,6 +227,7 @@ impl Cli {
                 Work::Import(config, import)
             }
             Verb::Config(config) => config.prepare()?,
+            Verb::Bench(bench) => Work::Bench(Box::new(bench.prepare(&self.target)?)),
             Verb::Completions(completions) => Work::Print(completions.script(&mut Self::command())),
             Verb::Version => Work::Print(version::text()),
             Verb::Call(call) => Work::Call(self.target, call),

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 mod coerce;
 mod defaults;
 mod describe;
+mod ext_authz;
 mod fault;
+mod introspection;
 mod layers;
 mod schema;
 mod secret;
@@ -22,7 +24,9 @@ mod tiers;
 mod validate;
 
 pub use describe::{default_toml, print_json, print_toml, readme_table};
+pub use ext_authz::ExtAuthz;
 pub use fault::{Fault, Faults, Origin};
+pub use introspection::Introspection;
 pub use layers::{Flag, Loaded, Purpose, Sources, load};
 pub use schema::{DigestForm, SchemaNames, TokenHash, UserIdType};
 pub use secret::SecretText;
@@ -53,6 +57,10 @@ pub struct Config {
     pub tokens: Tokens,
     /// The owners of tokens.
     pub users: Users,
+    /// The door for Envoy: `envoy.service.auth.v3.Authorization`, on the gRPC listener.
+    pub ext_authz: ExtAuthz,
+    /// The door for OAuth: `POST /introspect` (RFC 7662) and `POST /revoke` (RFC 7009), on the second listener.
+    pub introspection: Introspection,
     /// What `grpc.health.v1` reports.
     pub health: Health,
     /// When rows of tokens that have long expired are deleted.
@@ -135,8 +143,9 @@ pub struct Server {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Http {
-    /// Address and port for `/livez`, `/readyz`, `/metrics` and `/status.json`, or `unix:PATH`; port 0 takes a free
-    /// one. Empty: there is no such listener. They need no credential, and tell no secret, token or user.
+    /// Address and port for the status page (`/`), `/livez`, `/readyz`, `/metrics` and `/status.json`, or `unix:PATH`;
+    /// port 0 takes a free one. Empty: there is no such listener. They need no credential, and tell no secret, token or
+    /// user.
     pub listen: String,
     /// Connections open at once; one more takes the place of the longest idle one, else it is closed.
     pub max_connections: u32,
@@ -162,6 +171,13 @@ pub struct Database {
     pub url: SecretText,
     /// A file that holds the URL, instead of `url`.
     pub url_file: Option<PathBuf>,
+    /// A PEM file with the authorities that sign the server's certificate, beside the public ones; it is read for each
+    /// connection. With it, connections are encrypted and the certificate must name the URL's host.
+    pub tls_ca: Option<PathBuf>,
+    /// A PEM file with the certificate chain to show to the server; likewise.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with that certificate's private key; likewise.
+    pub tls_key: Option<PathBuf>,
     /// Table layout: `native` (our own tables) or `knox` (django-rest-knox's).
     pub schema: SchemaPreset,
     /// Connections in the pool.
@@ -203,6 +219,13 @@ pub struct Redis {
     pub password: SecretText,
     /// A file that holds the password, instead of `password`.
     pub password_file: Option<PathBuf>,
+    /// A PEM file with the authorities that sign the certificates of Redis and of its Sentinels, instead of the
+    /// system's; it is read again when it changes. Needs a URL with TLS (`rediss...`).
+    pub tls_ca: Option<PathBuf>,
+    /// A PEM file with the certificate chain to show to Redis; likewise. Needs `tls_ca`.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with that certificate's private key; likewise.
+    pub tls_key: Option<PathBuf>,
     /// Head of every key, so that deployments can share a server.
     pub key_prefix: String,
     /// Longest time for one command.
@@ -375,6 +398,12 @@ pub struct Tokens {
     /// Rewrite a row of knox 4.2, once its token was presented, as knox 5 would have written it. Only when
     /// every Django is on knox 5.
     pub upgrade_digests: bool,
+    /// How long a client may go on with an answer that a token is active (`cacheable_for`), never beyond its expiry; at
+    /// most `5m`. A client that does accepts a revoked token for so much longer, unless it follows `WatchRevocations`.
+    /// `0s`: it is told not to.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub client_cache_ttl: Duration,
     /// Keep when a token was last accepted, to about a minute: at most one write a token in this time, in the background.
     pub track_last_used: bool,
     /// How long a `request_id` makes a retry return the first token.

@@ -1,7 +1,7 @@
 //! The second listener: HTTP/1.1 for probes, Prometheus and whoever looks with a browser.
 //!
 //! What is here needs no credential: it tells no secret, no token, no `token_id` and no user. A route that does must
-//! ask the [`Gate`](crate::transport::Gate) itself.
+//! ask the [`Gate`](crate::transport::Gate) itself, as those of [`oauth`] do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,10 +24,13 @@ use crate::{
 };
 
 mod listener;
+pub mod oauth;
+mod page;
 mod probes;
 mod recent;
 mod scrape;
 mod status;
+mod verdict;
 
 pub use listener::serve;
 pub use recent::{Recent, Totals};
@@ -50,8 +53,8 @@ pub struct Sources<C, V> {
     pub replica: Arc<Replica<C, V>>,
 }
 
-/// Every route of the second listener, with the limits that hold for all of them.
-pub fn router<C, V>(sources: Sources<C, V>) -> Router
+/// Every route of the second listener, `doors` among them, with the limits that hold for all of them.
+pub fn router<C, V>(sources: Sources<C, V>, doors: Router) -> Router
 where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
@@ -60,6 +63,7 @@ where
         .merge(probes::routes(sources.readiness.clone()))
         .merge(scrape::routes(sources.registry))
         .merge(status::routes(sources.replica, sources.readiness, sources.recent))
+        .merge(doors)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(limited))
 }

@@ -24,6 +24,9 @@ mod canary;
 mod clock;
 mod feed;
 mod handle;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod lease;
 mod reader;
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod callers;
 pub mod reload;
 pub mod request;
 pub mod spans;
+pub mod tls;
 
 pub mod cache;
 pub mod journal;
@@ -25,6 +26,7 @@ pub mod http;
 pub mod transport;
 
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod shutdown;
 pub mod telemetry;

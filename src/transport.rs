@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::Layer as _;
@@ -27,6 +28,7 @@ pub(crate) mod connection;
 mod convert;
 mod counted;
 mod edge;
+mod ext_authz;
 pub mod health;
 pub(crate) mod listener;
 mod status;
@@ -42,6 +44,7 @@ pub use accept::raise_open_files;
 pub use cache_service::Caches;
 pub use caller::Gate;
 pub use edge::EdgeLayer;
+pub use ext_authz::{ExtAuthz, SERVICE as EXT_AUTHZ};
 pub use listener::{Address, Listener};
 pub use status::ERROR_DOMAIN;
 pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
@@ -66,6 +69,8 @@ pub struct Services<S, C, V, R> {
     pub caches: Caches<S>,
     /// `tokenward.v1.StatusService`.
     pub replica: Arc<Replica<C, V>>,
+    /// `envoy.service.auth.v3.Authorization`, where Envoy is served.
+    pub ext_authz: Option<ExtAuthz<S, C>>,
     /// `grpc.health.v1.Health`.
     pub probes: health::Probes,
 }
@@ -117,6 +122,9 @@ where
         .add_service(CacheServiceServer::new(services.caches).max_decoding_message_size(limit))
         .add_service(StatusServiceServer::from_arc(services.replica).max_decoding_message_size(limit))
         .add_service(HealthServer::new(services.probes).max_decoding_message_size(MAX_PROBE_BYTES));
+    if let Some(door) = services.ext_authz {
+        routes = routes.add_service(AuthorizationServer::new(door).max_decoding_message_size(limit));
+    }
     if settings.reflection {
         let described = "build.rs wrote the descriptor set";
         routes = routes

@@ -64,6 +64,11 @@ pub(super) fn exposure(config: &Config, address: &Address) -> Exposure {
         };
         tracing::warn!(%address, "{what}");
     }
+    if config.introspection.is_exposed(&config.http) {
+        let address = &config.http.listen;
+        tracing::warn!(%address, "introspection is answered without TLS, on an address that other hosts can reach");
+        return Exposure::Insecure;
+    }
     exposure
 }
 

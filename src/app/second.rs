@@ -1,13 +1,21 @@
 //! The second listener, from its setting to its end.
 
+use std::sync::Arc;
+
+use axum::Router;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Error, door};
+use super::{Error, Store, authenticator, door, hashing};
 use crate::{
-    config::Http,
-    http,
-    transport::{Address, Listener},
+    config::{Config, Http},
+    domain::Revoker,
+    http::{
+        self,
+        oauth::{self, OAuth},
+    },
+    journal::DatabaseClock,
+    transport::{Address, Gate, Listener},
 };
 
 /// The listener, bound and not served yet.
@@ -34,10 +42,20 @@ pub(super) async fn bind(settings: &Http) -> Result<Option<Bound>, Error> {
     Ok(Some(Bound { listener, address, connections: settings.max_connections }))
 }
 
+/// The routes that ask for a credential, where there are to be any.
+pub(super) fn doors(config: &Config, gate: &Gate, store: &Arc<Store>, clock: &DatabaseClock) -> Router {
+    if !config.introspection.enabled {
+        return Router::new();
+    }
+    let authenticator = authenticator(config, store, clock.clone());
+    let revoker = Revoker::new(Arc::clone(store), clock.clone(), hashing(config));
+    oauth::routes(OAuth::new(gate.clone(), authenticator, revoker, &config.introspection))
+}
+
 // === impl Bound ===
 
 impl Bound {
-    pub(super) fn start(self, router: axum::Router, background: &mut JoinSet<()>) -> Second {
+    pub(super) fn start(self, router: Router, background: &mut JoinSet<()>) -> Second {
         let (stop, served) = (CancellationToken::new(), TaskTracker::new());
         let serving = http::serve(self.listener, self.connections, router, stop.clone());
         background.spawn(served.track_future(serving));

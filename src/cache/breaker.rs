@@ -140,6 +140,14 @@ impl Breaker {
         Ok(Permit { breaker: self, epoch: core.epoch })
     }
 
+    /// There is a connection again: an open breaker probes without waiting any longer. It stays open until
+    /// the probe is answered.
+    pub(super) fn connected(&self) {
+        if let State::Open(open) = &mut self.lock().state {
+            open.until = open.until.min(Instant::now());
+        }
+    }
+
     fn pass(&self, epoch: u64) {
         let Some(mut core) = self.current(epoch) else { return };
         let now = Instant::now();

@@ -40,7 +40,8 @@ pub use self::{
     error::{CacheError, Code},
 };
 use self::{
-    client::{Blueprint, MAX_IN_FLIGHT, patient},
+    client::{Blueprint, MAX_IN_FLIGHT, patient, pem},
+    error::is_redirect,
     link::Link,
     script::{DROP, PUT, Script},
 };
@@ -54,6 +55,7 @@ use crate::{
     config,
     domain::{Digest, TokenId},
     mutant::{self, Mutant},
+    reload::{Files, Reload},
     spans,
     threads::Threads,
 };
@@ -102,14 +104,22 @@ impl SharedCache {
     /// is down is no error.
     ///
     /// # Errors
-    /// [`StartError`] when `redis.url` is not a Redis URL.
+    /// [`StartError`] when `redis.url` is not a Redis URL, or the files for TLS cannot be used.
     pub fn start(
         config: &config::Redis,
         breaker: &config::Breaker,
         mac_keys: MacKeys,
         threads: &Threads,
     ) -> Result<Self, StartError> {
-        let blueprint = Blueprint::new(config)?;
+        let (trusted, follow) = match pem(config) {
+            Some(pem) => {
+                let load = move |files: &mut Files| pem.load(files);
+                let (trusted, reload) = Reload::start("certificates for Redis", load).map_err(|_| StartError::Files)?;
+                (Some(trusted), Some(reload))
+            }
+            None => (None, None),
+        };
+        let blueprint = Blueprint::new(config, trusted.as_ref())?;
         let (breaker, demoted) = (Arc::new(Breaker::new(breaker)), Arc::new(Notify::new()));
         let (mut links, mut supervisors) = (Vec::new(), JoinSet::new());
         for seat in threads.seats() {
@@ -119,6 +129,9 @@ impl SharedCache {
                 supervisors.spawn_on(kept_up, &seat.runtime);
                 links.push(link);
             }
+        }
+        if let (Some(reload), Some(seat)) = (follow, threads.seats().first()) {
+            supervisors.spawn_on(reload.run(), &seat.runtime);
         }
         let inner = Inner {
             clustered: blueprint.is_clustered(),
@@ -142,7 +155,7 @@ impl SharedCache {
     /// # Errors
     /// [`CacheError`]; `Refused` (MISCONF) when Redis only refuses writes.
     pub async fn ping(&self) -> Result<(), CacheError> {
-        self.read("PING", async |redis| redis.ping::<Value>(None).await).await.map(drop)
+        self.read("PING", |redis| async move { redis.ping::<Value>(None).await }).await.map(drop)
     }
 
     /// The breaker that every command passes.
@@ -159,8 +172,11 @@ impl SharedCache {
 
     /// Reads the fact of a token, at most [`MAX_BYTES`] of it and one more to tell that there are more.
     pub(super) async fn get(&self, digest: Digest) -> Result<Result<Fact, NoFact>, CacheError> {
-        let key = || self.inner.keys.of(digest.token_id());
-        match self.read("GETRANGE", async |redis| redis.getrange::<Value, _>(key(), 0, MAX_BYTES).await).await {
+        let entry = |redis: Redis| {
+            let key = self.inner.keys.of(digest.token_id());
+            async move { redis.getrange::<Value, _>(key, 0, MAX_BYTES).await }
+        };
+        match self.read("GETRANGE", entry).await {
             Ok(value) => Ok(Fact::decode(value.as_bytes().unwrap_or_default(), digest, &self.inner.mac_keys)),
             Err(error) if error.is("WRONGTYPE") => Ok(Err(Refusal::Type.into())),
             Err(error) => Err(error),
@@ -169,8 +185,11 @@ impl SharedCache {
 
     /// What stands at a token's key whose digest is not known, so that no fact can be told from a forged one.
     pub(super) async fn kind(&self, id: TokenId) -> Result<NoFact, CacheError> {
-        let key = || self.inner.keys.of(id);
-        match self.read("GETRANGE", async |redis| redis.getrange::<Value, _>(key(), 0, 0).await).await {
+        let first = |redis: Redis| {
+            let key = self.inner.keys.of(id);
+            async move { redis.getrange::<Value, _>(key, 0, 0).await }
+        };
+        match self.read("GETRANGE", first).await {
             Ok(value) => Ok(match value.as_bytes().unwrap_or_default() {
                 [] => NoFact::Absent,
                 [TOMBSTONE, ..] => NoFact::Tombstone,
@@ -183,7 +202,11 @@ impl SharedCache {
 
     /// How long what stands at a token's key is kept; `None` when that is not known.
     pub(super) async fn remaining(&self, id: TokenId) -> Option<Duration> {
-        let left: i64 = self.read("PTTL", async |redis| redis.pttl(self.inner.keys.of(id)).await).await.ok()?;
+        let pttl = |redis: Redis| {
+            let key = self.inner.keys.of(id);
+            async move { redis.pttl(key).await }
+        };
+        let left: i64 = self.read("PTTL", pttl).await.ok()?;
         u64::try_from(left).ok().map(Duration::from_millis)
     }
 
@@ -192,7 +215,7 @@ impl SharedCache {
         if self.client().is_clustered() {
             return None;
         }
-        self.read("DBSIZE", async |redis| redis.dbsize().await).await.ok()
+        self.read("DBSIZE", |redis| async move { redis.dbsize().await }).await.ok()
     }
 
     /// The bytes of a fact, as [`Self::put`] takes them; `None` when it is too large to be stored.
@@ -205,8 +228,11 @@ impl SharedCache {
         let arguments = vec![Value::Bytes(entry.into()), millis(life).into()];
         if mutant::is(Mutant::PutGuard) {
             let key = self.inner.keys.of(id);
-            self.write("EVAL", async |redis| redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await)
-                .await?;
+            let unguarded = |redis: Redis| {
+                let (key, arguments) = (key.clone(), arguments.clone());
+                async move { redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await }
+            };
+            self.write("EVAL", unguarded).await?;
             return Ok(Put::Stored);
         }
         let answer = self.evaluate(PUT, id, arguments).await?;
@@ -220,7 +246,10 @@ impl SharedCache {
     pub(super) async fn bury(&self, id: TokenId, life: Duration) -> Result<(), CacheError> {
         let (tombstone, expire) = (Value::Bytes(vec![TOMBSTONE].into()), Some(Expiration::PX(millis(life))));
         let key = self.inner.keys.of(id);
-        let set = async |redis: Redis| patient(&redis).set::<(), _, _>(key, tombstone, expire, None, false).await;
+        let set = |redis: Redis| {
+            let (key, tombstone, expire) = (key.clone(), tombstone.clone(), expire.clone());
+            async move { patient(&redis).set::<(), _, _>(key, tombstone, expire, None, false).await }
+        };
         let buried = self.write("SET", set).await;
         if matches!(buried, Err(CacheError::Refused(_))) {
             let _best_effort = self.drop_fact(id).await;
@@ -235,33 +264,41 @@ impl SharedCache {
 
     /// Runs a script on a token's key, by its hash where Redis has it.
     async fn evaluate(&self, script: Script, id: TokenId, arguments: Vec<Value>) -> Result<Value, CacheError> {
-        let (key, again) = (self.inner.keys.of(id), arguments.clone());
-        match self.write("EVALSHA", async |redis| redis.evalsha(script.sha, key.clone(), again).await).await {
-            Err(error) if error.is("NOSCRIPT") => {
-                self.write("EVAL", async |redis| redis.eval(script.text, key, arguments).await).await
-            }
+        let key = self.inner.keys.of(id);
+        let by_hash = |redis: Redis| {
+            let (key, arguments) = (key.clone(), arguments.clone());
+            async move { redis.evalsha(script.sha, key, arguments).await }
+        };
+        let whole = |redis: Redis| {
+            let (key, arguments) = (key.clone(), arguments.clone());
+            async move { redis.eval(script.text, key, arguments).await }
+        };
+        match self.write("EVALSHA", by_hash).await {
+            Err(error) if error.is("NOSCRIPT") => self.write("EVAL", whole).await,
             known => known,
         }
     }
 
     /// Runs a command that changes nothing, so that giving up on it early loses nothing.
-    async fn read<T>(
-        &self,
-        name: &'static str,
-        command: impl AsyncFnOnce(Redis) -> Answer<T>,
-    ) -> Result<T, CacheError> {
+    async fn read<T, F>(&self, name: &'static str, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    where
+        F: Future<Output = Answer<T>>,
+    {
         let bound = self.inner.deadline + READ_SLACK;
         let late = |_| FredError::new(ErrorKind::Timeout, "");
-        self.run(name, async |redis| timeout(bound, command(redis)).await.map_err(late)?).await
+        let bounded = |redis| {
+            let answer = timeout(bound, command(redis));
+            async move { answer.await.map_err(late)? }
+        };
+        self.run(name, bounded).await
     }
 
     /// Runs a write. Only fred's own deadline bounds it: that one also takes a command
     /// back that has not been sent yet, and an outer one would not.
-    async fn write<T>(
-        &self,
-        name: &'static str,
-        command: impl AsyncFnOnce(Redis) -> Answer<T>,
-    ) -> Result<T, CacheError> {
+    async fn write<T, F>(&self, name: &'static str, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    where
+        F: Future<Output = Answer<T>>,
+    {
         let outcome = self.run(name, command).await;
         if outcome.as_ref().is_err_and(|error| error.is("READONLY")) {
             self.inner.demoted.notify_one();
@@ -271,10 +308,19 @@ impl SharedCache {
 
     /// Runs a command under a permit. It is boxed: a command of fred's would make the
     /// future of every call that leads here many kilobytes large, and those are moved about.
-    async fn run<T>(&self, name: &'static str, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+    ///
+    /// A redirect of a cluster says that the command was not carried out. Once it has come, fred knows
+    /// where the slot is, and the command is given once more.
+    async fn run<T, F>(&self, name: &'static str, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    where
+        F: Future<Output = Answer<T>>,
+    {
         let _place = self.inner.in_flight.try_acquire().map_err(|_| CacheError::Busy)?;
         let permit = self.inner.breaker.admit()?;
-        let answer = Box::pin(command(self.client())).instrument(spans::redis(name)).await;
+        let mut answer = Box::pin(command(self.client())).instrument(spans::redis(name)).await;
+        if answer.as_ref().is_err_and(is_redirect) {
+            answer = Box::pin(command(self.client())).instrument(spans::redis(name)).await;
+        }
         let outcome = answer.map_err(|error| CacheError::of(error, self.inner.deadline));
         match outcome.as_ref().err().and_then(|error| error.fault().map(|fault| (fault, error))) {
             Some((fault, error)) => permit.failure(fault, error),

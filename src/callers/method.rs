@@ -1,4 +1,4 @@
-//! The methods that can be allowed: those of the contract.
+//! The methods that can be allowed: those of the contract, and Envoy's.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -8,6 +8,9 @@ use crate::proto::DESCRIPTORS;
 
 /// The package whose methods callers are allowed; health needs no caller.
 const PACKAGE: &str = "tokenward.v1";
+
+/// Methods that the contract of another project has, by its package.
+const OTHERS: [(&str, &str); 1] = [("envoy.service.auth.v3", "Authorization/Check")];
 
 /// The methods that a caller may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub(super) fn existing() -> &'static BTreeSet<String> {
         let methods = services.iter().flat_map(|service| {
             service.methods().map(move |method| format!("{}/{}", service.name(), method.name())).collect::<Vec<_>>()
         });
-        methods.collect()
+        methods.chain(OTHERS.map(|(_, method)| method.to_owned())).collect()
     });
     &EXISTING
 }
@@ -44,8 +47,11 @@ impl Methods {
     }
 }
 
+/// The path without its package, which is the right one.
 fn short(path: &str) -> Option<&str> {
-    path.strip_prefix('/')?.strip_prefix(PACKAGE)?.strip_prefix('.')
+    let path = path.strip_prefix('/')?;
+    let of = |package: &str| path.strip_prefix(package)?.strip_prefix('.');
+    of(PACKAGE).or_else(|| OTHERS.iter().find_map(|(package, method)| of(package).filter(|path| path == method)))
 }
 
 #[cfg(test)]
@@ -73,9 +79,21 @@ mod tests {
     }
 
     #[test]
+    fn envoys_method_is_its_own_and_no_other_of_its_package_is_allowed() {
+        let envoy = Methods::Only(BTreeSet::from(["Authorization/Check".to_owned()]));
+        assert!(envoy.allow("/envoy.service.auth.v3.Authorization/Check"));
+        let both = Methods::Only(existing().clone());
+        for path in ["/envoy.service.auth.v3.TokenService/Authenticate", "/envoy.service.auth.v2.Authorization/Check"] {
+            assert!(!envoy.allow(path) && !both.allow(path), "{path}");
+        }
+        assert!(!envoy.allow("/tokenward.v1.TokenService/Authenticate"));
+    }
+
+    #[test]
     fn the_methods_are_those_of_the_contract() {
         assert!(existing().contains("TokenService/Authenticate"));
         assert!(existing().contains("StatusService/GetStatus"));
+        assert!(existing().contains("Authorization/Check"));
         assert!(!existing().iter().any(|method| method.contains("Health")));
     }
 }

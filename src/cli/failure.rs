@@ -11,7 +11,7 @@ use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
 use super::show::printable;
-use crate::{app, config::Faults};
+use crate::{app, bench, config::Faults};
 
 /// The exit code of a command line that cannot be understood.
 pub(super) const USAGE: u8 = 2;
@@ -52,6 +52,16 @@ pub(super) enum Failure {
     Config(#[from] Faults),
     #[error(transparent)]
     App(#[from] app::Error),
+    #[error(transparent)]
+    Bench(#[from] bench::Error),
+    #[error("{0}")]
+    Threshold(String),
+    #[error("cannot write {file}")]
+    Write {
+        file: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
     #[error("cannot start the runtime")]
@@ -63,6 +73,8 @@ pub(super) fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) | Failure::Input(_) => USAGE,
         Failure::Unreachable { .. } | Failure::Rpc(_) | Failure::Timeout => RPC,
+        Failure::Bench(bench::Error::Connect { .. } | bench::Error::Call(_)) => RPC,
+        Failure::Bench(_) | Failure::Threshold(_) | Failure::Write { .. } => LOCAL,
         Failure::Declined | Failure::Config(_) | Failure::App(_) | Failure::Output(_) | Failure::Runtime(_) => LOCAL,
     }
 }

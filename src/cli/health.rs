@@ -43,6 +43,9 @@ pub(super) fn code(failure: &Failure) -> u8 {
         | Failure::App(_)
         | Failure::Output(_)
         | Failure::Runtime(_)
+        | Failure::Bench(_)
+        | Failure::Threshold(_)
+        | Failure::Write { .. }
         | Failure::Declined => BAD_ARGUMENTS,
     }
 }

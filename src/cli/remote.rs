@@ -113,7 +113,7 @@ impl Target {
     }
 
     /// The value of the `authorization` header; a file wins over the environment.
-    fn credential(&self) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    pub(super) fn credential(&self) -> Result<Option<MetadataValue<Ascii>>, Failure> {
         let key = match (&self.key_file, &self.key) {
             (Some(file), _) => first_line(&read("--key-file", file)?),
             (None, Some(key)) => Zeroizing::new(key.expose().to_owned()),

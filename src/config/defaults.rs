@@ -52,6 +52,9 @@ impl Default for Database {
         Self {
             url: SecretText::new("sqlite://tokenward.db"),
             url_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             schema: SchemaPreset::Native,
             max_connections: 10,
             acquire_timeout: Duration::from_millis(250),
@@ -69,6 +72,9 @@ impl Default for Redis {
             username: None,
             password: SecretText::default(),
             password_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             key_prefix: "tokenward".to_owned(),
             command_timeout: Duration::from_millis(50),
             connect_timeout: Duration::from_millis(250),
@@ -134,6 +140,7 @@ impl Default for Tokens {
             hash: TokenHash::Sha512,
             accept_digests: None,
             upgrade_digests: false,
+            client_cache_ttl: Duration::ZERO,
             track_last_used: true,
             request_id_retention: Duration::from_hours(1),
         }

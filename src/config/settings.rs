@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_setting_is_optional_when_its_field_is() {
         let optional: Vec<_> = settings().iter().filter(|setting| setting.optional).map(Setting::key).collect();
-        assert_eq!(optional.len(), 25, "{optional:?}");
+        assert_eq!(optional.len(), 31, "{optional:?}");
         assert!(optional.iter().all(|key| setting(key).is_some_and(|setting| setting.default.is_null())));
         assert!(settings().iter().filter(|setting| !setting.optional).all(|setting| !setting.default.is_null()));
     }

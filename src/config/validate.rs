@@ -13,6 +13,9 @@ use crate::domain::TokenPrefix;
 
 mod adopted;
 mod cache;
+mod ext_authz;
+mod introspection;
+mod peers;
 mod sliding;
 
 const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
@@ -28,6 +31,8 @@ const REDIS_SCHEMES: [&str; 7] = [
 /// The journal has no record of the deletion of a token that had expired for longer, so
 /// that pruning does not flood it.
 const MIN_KEEP_EXPIRED: Duration = Duration::from_hours(1);
+/// Longest time that a client may go on with an answer.
+const MAX_CLIENT_CACHE_TTL: Duration = Duration::from_mins(5);
 /// PostgreSQL's trigger takes more rows of one statement for everything.
 const MAX_PRUNE_BATCH: u32 = 1_000;
 /// Head of the address of a unix socket.
@@ -49,12 +54,15 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.server(&config.server);
     if purpose == Purpose::Serve {
         judge.exposure(&config.server, &config.callers);
+        judge.introspection_exposure(config);
     }
     judge.http(&config.http);
     judge.database(&config.database);
     judge.schema(&config.schema);
     judge.adopted(&config.schema, &config.database);
     judge.redis(&config.redis);
+    judge.tls_to_redis(&config.redis);
+    judge.tls_to_database(&config.database);
     judge.cache(config);
     if purpose == Purpose::Serve {
         judge.mac_keys(config);
@@ -64,6 +72,8 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.tokens(&config.tokens);
     judge.sliding(&config.tokens);
     judge.digests(&config.tokens);
+    judge.ext_authz(&config.ext_authz);
+    judge.introspection(&config.introspection, &config.http);
     judge.health(&config.health);
     judge.prune(&config.prune, &config.tokens);
     judge.knox_redis(&config.knox_redis);
@@ -199,6 +209,7 @@ impl Judge<'_> {
         if let Err(error) = tokens.prefix.parse::<TokenPrefix>() {
             self.refuse(&["tokens.prefix"], "is no token prefix", error);
         }
+        self.at_most("tokens.client_cache_ttl", tokens.client_cache_ttl, MAX_CLIENT_CACHE_TTL);
         self.more_than_none("tokens.request_id_retention", tokens.request_id_retention);
     }
 
@@ -448,6 +459,7 @@ mod tests {
             ("schema.token_extra = [\"a=1\"]", "schema.token_extra = [\"a=\", \"b=c=d\"]\ndatabase.schema = \"knox\""),
             ("schema.token_extra = [\"a\"]\ndatabase.schema = \"knox\"", "schema.token_extra = []"),
             ("schema.token_extra = [\"=1\"]\ndatabase.schema = \"knox\"", ""),
+            ("tokens.client_cache_ttl = \"301s\"", "tokens.client_cache_ttl = \"5m\""),
             ("tokens.request_id_retention = \"0s\"", "tokens.request_id_retention = \"1s\""),
             ("health.interval = \"0s\"", "health.database_grace = \"0s\""),
             ("prune.keep_expired = \"3599s\"\ntokens.request_id_retention = \"1s\"", "prune.keep_expired = \"1h\""),

@@ -21,6 +21,7 @@ pub struct Authenticator<S, C> {
     clock: C,
     hashing: Hashing,
     sliding: Option<Sliding>,
+    reuse: Duration,
 }
 
 /// One question.
@@ -52,6 +53,8 @@ pub struct Answer {
     pub source: Source,
     /// Upper bound on how old the underlying read is.
     pub age: Duration,
+    /// How long the caller may go on with the answer; `None`: not at all.
+    pub reusable_for: Option<Duration>,
 }
 
 // === impl Authenticator ===
@@ -59,7 +62,14 @@ pub struct Answer {
 impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// Decides over the tokens in `store`, whose expiry moves with their use when there is a `sliding`.
     pub fn new(store: Arc<S>, clock: C, hashing: Hashing, sliding: Option<Sliding>) -> Self {
-        Self { store, clock, hashing, sliding }
+        Self { store, clock, hashing, sliding, reuse: Duration::ZERO }
+    }
+
+    /// Lets callers go on for this time with the answer that a token is active, while it has not expired: zero for not
+    /// at all.
+    #[must_use]
+    pub fn reusable_for(self, time: Duration) -> Self {
+        Self { reuse: time, ..self }
     }
 
     /// Says whether a token is active now, and whose it is. A malformed one costs no I/O.
@@ -123,6 +133,7 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
         if presented.min_revision.is_some_and(|asked| falls_short(&reading, asked)) {
             return Err(Error::Unavailable(Box::new(NotReached)));
         }
+        let mut reusable_for = None;
         let verdict = match reading.found {
             Found::Unknown => Err(InactiveReason::Unknown),
             Found::Revoked => Err(InactiveReason::Revoked),
@@ -132,11 +143,20 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
                 if verdict.is_ok() {
                     self.store.used(&record, now);
                     self.slide(digests, &record, now).await;
+                    reusable_for = self.reusable(&presented, &record, now);
                 }
                 verdict.map(|()| record)
             }
         };
-        Ok(Answer { verdict, source: reading.source, age: reading.age })
+        Ok(Answer { verdict, source: reading.source, age: reading.age, reusable_for })
+    }
+
+    /// How long the answer that this token is active may be used again. Who asked the primary wants no answer of
+    /// before; and a token that was not active may be so any time, after a mistake was mended.
+    fn reusable(&self, presented: &Presented, record: &TokenRecord, now: Timestamp) -> Option<Duration> {
+        let left = record.expiry.map_or(self.reuse, |expiry| (expiry - now).to_std().unwrap_or_default());
+        let time = self.reuse.min(left);
+        (!time.is_zero() && presented.freshness != Freshness::Primary).then_some(time)
     }
 
     /// Has a token that was accepted end later, when that is due. The answer does not depend on it.
@@ -176,7 +196,8 @@ impl Presented {
 
 impl Answer {
     fn malformed() -> Self {
-        Self { verdict: Err(InactiveReason::Malformed), source: Source::TokenFormat, age: Duration::ZERO }
+        let verdict = Err(InactiveReason::Malformed);
+        Self { verdict, source: Source::TokenFormat, age: Duration::ZERO, reusable_for: None }
     }
 }
 

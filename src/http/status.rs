@@ -1,13 +1,16 @@
-//! `/status.json`: what `GetStatus` tells, as JSON with the contract's names, the breaker's latest transitions, and the
-//! last two minutes second by second.
+//! `/status.json`: what `GetStatus` tells, as JSON with the contract's names, and what the page at `/` shows beside it.
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, Router, extract::State, response::IntoResponse, routing::get};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::recent::{Point, Recent};
+use super::{
+    page,
+    recent::{Point, Recent},
+    verdict::{self, Admission, Verdict},
+};
 use crate::{
     domain::Clock,
     proto::{CircuitBreaker, json},
@@ -15,8 +18,8 @@ use crate::{
 };
 
 /// What `/status.json` answers.
-#[derive(Serialize)]
-struct Page {
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
     /// `tokenward.v1.GetStatusResponse`.
     status: Value,
     /// How long the replica has been up, in seconds.
@@ -33,6 +36,14 @@ struct Page {
     oldest_owed_seconds: Option<f64>,
     /// At most 120 points, a second apart, the latest at the end.
     recent: Vec<Point>,
+    /// What is wrong, in words.
+    pub(super) verdict: Verdict,
+    /// Whether the page must be loud about who may call.
+    #[serde(skip)]
+    pub(super) insecure: bool,
+    /// The status without what is plotted, for readers without scripts.
+    #[serde(skip)]
+    pub(super) text: String,
 }
 
 /// Where it is looked up.
@@ -43,17 +54,35 @@ where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
-    Router::new().route("/status.json", get(page::<C, V>)).with_state((replica, readiness, recent))
+    Router::new()
+        .route("/", get(document::<C, V>))
+        .route("/status.json", get(status::<C, V>))
+        .with_state((replica, readiness, recent))
 }
 
-async fn page<C, V>(State((replica, readiness, recent)): State<Sources<C, V>>) -> Json<Page>
+async fn status<C, V>(State(sources): State<Sources<C, V>>) -> Json<Page>
 where
     C: Clock,
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
+    Json(page(&sources))
+}
+
+async fn document<C, V>(State(sources): State<Sources<C, V>>) -> impl IntoResponse
+where
+    C: Clock,
+    V: Fn() -> Vitals + Send + Sync + 'static,
+{
+    page::html(&page(&sources))
+}
+
+fn page<C: Clock, V: Fn() -> Vitals>((replica, readiness, recent): &Sources<C, V>) -> Page {
     let (status, vitals) = replica.describe();
     let transition = |of: &CircuitBreaker| json::value("tokenward.v1.CircuitBreaker", of);
-    Json(Page {
+    let verdict = verdict::judge(&status, Admission::of(readiness));
+    Page {
+        insecure: status.insecure,
+        text: verdict::text(&status, &verdict),
         status: json::value("tokenward.v1.GetStatusResponse", &status),
         uptime_seconds: replica.uptime().as_secs_f64(),
         ready: readiness.is_serving(""),
@@ -62,5 +91,6 @@ where
         lease_age_seconds: vitals.lease_age.map(|age| age.as_secs_f64()),
         oldest_owed_seconds: vitals.oldest_owed.map(|age| age.as_secs_f64()),
         recent: recent.points(),
-    })
+        verdict,
+    }
 }

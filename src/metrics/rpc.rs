@@ -55,6 +55,7 @@ pub const METHODS: &[Method] = &[
     unary("/tokenward.v1.CacheService/GetCacheStats"),
     unary("/tokenward.v1.CacheService/InspectCache"),
     unary("/tokenward.v1.StatusService/GetStatus"),
+    unary("/envoy.service.auth.v3.Authorization/Check"),
     unary("/grpc.health.v1.Health/Check"),
     unary("/grpc.health.v1.Health/List"),
     stream("/grpc.health.v1.Health/Watch"),

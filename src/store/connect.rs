@@ -15,9 +15,9 @@ use sea_orm::{
     DatabaseConnection,
     sqlx::{
         ConnectOptions as _, Database, Executor as _,
-        mysql::{MySqlConnectOptions, MySqlPoolOptions},
+        mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode},
         pool::PoolOptions,
-        postgres::{PgConnectOptions, PgPoolOptions, Postgres},
+        postgres::{PgConnectOptions, PgPoolOptions, PgSslMode, Postgres},
         query,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
@@ -128,8 +128,8 @@ impl Connector {
         let url = config.url.expose();
         let options = match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => Options::Sqlite(sqlite(url)?),
-            Some("postgres" | "postgresql") => Options::Postgres(parse::<PgConnectOptions>(url)?),
-            Some("mysql" | "mariadb") => Options::Mysql(parse::<MySqlConnectOptions>(url)?),
+            Some("postgres" | "postgresql") => Options::Postgres(postgres_tls(parse(url)?, config)),
+            Some("mysql" | "mariadb") => Options::Mysql(mysql_tls(parse(url)?, config)),
             Some(_) | None => return Err(OpenError::Scheme),
         };
         Ok(Self { options, session })
@@ -198,6 +198,26 @@ fn not_a_url(error: &sea_orm::SqlxError) -> OpenError {
         (Some(first), Some(last)) => format!("{}..{}", &text[..first], &text[last + 1..]),
         _ => text,
     })
+}
+
+/// The driver reads the files for each connection.
+fn postgres_tls(options: PgConnectOptions, config: &config::Database) -> PgConnectOptions {
+    let Some(ca) = &config.tls_ca else { return options };
+    let options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca);
+    match (&config.tls_cert, &config.tls_key) {
+        (Some(cert), Some(key)) => options.ssl_client_cert(cert).ssl_client_key(key),
+        (None, _) | (_, None) => options,
+    }
+}
+
+/// As for PostgreSQL.
+fn mysql_tls(options: MySqlConnectOptions, config: &config::Database) -> MySqlConnectOptions {
+    let Some(ca) = &config.tls_ca else { return options };
+    let options = options.ssl_mode(MySqlSslMode::VerifyIdentity).ssl_ca(ca);
+    match (&config.tls_cert, &config.tls_key) {
+        (Some(cert), Some(key)) => options.ssl_client_cert(cert).ssl_client_key(key),
+        (None, _) | (_, None) => options,
+    }
 }
 
 fn bounded<DB: Database>(options: PoolOptions<DB>, limits: Limits) -> PoolOptions<DB> {

@@ -8,6 +8,7 @@ use tonic::Status;
 use super::status;
 use crate::{
     callers::{Caller, Credential, Directory, Refused, San},
+    domain::Quota,
     reload::Live,
 };
 
@@ -64,6 +65,11 @@ pub(super) fn issuer<T>(request: &tonic::Request<T>) -> Option<String> {
 /// Whether the call asks for health.
 pub(super) fn is_probe(path: &str) -> bool {
     path.starts_with(HEALTH)
+}
+
+/// What a call's look-ups are charged to.
+pub(super) fn quota<T>(request: &tonic::Request<T>) -> Option<Arc<Quota>> {
+    request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
 }
 
 fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Status> {

@@ -9,7 +9,7 @@ mod response;
 pub(super) use administration::{flushed_user, inspected, rotation, start_revision, update, user_page};
 pub(super) use page_token::after_user;
 pub(super) use request::{
-    batch, except, issue, page, presented, revocation_cause, target, token_id, user_change, user_id,
+    batch, except, issue, page, presented, revocation_cause, scopes, target, token_id, user_change, user_id,
 };
 pub(super) use response::{
     authenticated, cache_stats, duration, event, inspection, listed, propagation, rotated, timestamp, token, user,

@@ -35,7 +35,7 @@ use crate::{
 pub const DATABASE: &str = "database";
 /// The component name of Redis.
 pub const REDIS: &str = "redis";
-/// What answers requests: the server as a whole, and each service.
+/// What always answers requests: the server as a whole, and each service.
 pub const SERVICES: [&str; 6] = [
     "",
     "tokenward.v1.CacheService",
@@ -61,6 +61,8 @@ pub struct Policy {
     pub database_grace: Duration,
     /// What the loss of Redis means.
     pub redis: RedisLoss,
+    /// The services beside those that are always there.
+    pub others: &'static [&'static str],
 }
 
 /// What the loss of Redis means for the services.
@@ -160,8 +162,9 @@ impl Components {
         let database_gone = lost.is_some_and(|since| since.elapsed() >= policy.database_grace);
         let redis_gone = self.redis.as_ref().is_some_and(|redis| !redis.borrow().is_serving());
         let redis_missed = redis_gone && policy.redis == RedisLoss::Fatal;
+        let services = SERVICES.iter().chain(policy.others);
         let mut statuses: Statuses =
-            SERVICES.map(|name| (name.to_owned(), status(!database_gone && !redis_missed))).into();
+            services.map(|name| ((*name).to_owned(), status(!database_gone && !redis_missed))).collect();
         statuses.insert(DATABASE.to_owned(), status(lost.is_none()));
         if self.redis.is_some() {
             statuses.insert(REDIS.to_owned(), status(!redis_gone));
@@ -270,7 +273,7 @@ mod tests {
     use super::*;
     use crate::{component::Watchman, config::Config};
 
-    const POLICY: Policy = Policy { database_grace: Duration::from_secs(30), redis: RedisLoss::Tolerated };
+    const POLICY: Policy = Policy { database_grace: Duration::from_secs(30), redis: RedisLoss::Tolerated, others: &[] };
 
     fn components() -> (Components, watch::Sender<Condition>, watch::Sender<Condition>) {
         let (database_sender, database) = watch::channel(Condition::serving());
@@ -296,6 +299,8 @@ mod tests {
         assert_eq!(names(&components.statuses(POLICY), ServingStatus::NotServing), ["redis"]);
         let required = Policy { redis: RedisLoss::Fatal, ..POLICY };
         assert_eq!(names(&components.statuses(required), ServingStatus::Serving), ["database"]);
+        let more = Policy { others: &["a.Door"], ..required };
+        assert!(names(&components.statuses(more), ServingStatus::NotServing).contains(&"a.Door"));
     }
 
     /// A hung database is noticed late, and the replica must be out by the time it has no answers left.

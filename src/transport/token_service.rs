@@ -1,18 +1,18 @@
 //! `tokenward.v1.TokenService`: decode, one domain call, encode.
 
-use std::sync::Arc;
-
 use prometheus::IntCounterVec;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    callers::Caller,
-    domain::{Answer, Authenticator, Clock, InactiveReason, Issuer, Propagation, Quota, Revoker, Source, TokenStore},
+    domain::{Answer, Authenticator, Clock, InactiveReason, Issuer, Propagation, Revoker, Source, TokenStore},
     metrics::{self, AuthResult, AuthSource, Authentications},
     proto::{self as pb, token_service_server::TokenService},
 };
 
-use super::{caller::issuer, convert};
+use super::{
+    caller::{issuer, quota},
+    convert,
+};
 
 /// The hot path, and what changes tokens.
 #[derive(Debug)]
@@ -103,11 +103,6 @@ fn source(source: Source) -> AuthSource {
         Source::SharedCache => AuthSource::SharedCache,
         Source::Database => AuthSource::Database,
     }
-}
-
-/// What a call's look-ups are charged to.
-fn quota<T>(request: &Request<T>) -> Option<Arc<Quota>> {
-    request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
 }
 
 #[tonic::async_trait]

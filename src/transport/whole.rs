@@ -96,6 +96,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Whole<B> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use std::{collections::VecDeque, convert::Infallible};
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use tokenward::{
     domain::{Digest, Token},
-    proto::{AnswerSource, AuthenticateRequest, AuthenticateResponse, Coherence, Consistency, GetStatusRequest},
+    proto::{
+        AnswerSource, AuthenticateRequest, AuthenticateResponse, BatchAuthenticateRequest, Coherence, Consistency,
+        GetStatusRequest,
+    },
 };
 use tokio::time::timeout;
 
@@ -89,6 +92,15 @@ async fn ask(client: &Client, secret: &str) -> AuthenticateResponse {
     let request = AuthenticateRequest { consistency: Consistency::Shared.into(), ..about(secret) };
     let answer = timeout(STALLED, client.try_authenticate(request)).await.expect("no check stalls");
     answer.unwrap_or_else(|status| panic!("a check is answered, whatever is in Redis: {status:?}"))
+}
+
+/// The same of several tokens, in one call.
+async fn ask_all(client: &Client, secrets: &[&str]) -> Vec<AuthenticateResponse> {
+    let shared = |secret: &&str| AuthenticateRequest { consistency: Consistency::Shared.into(), ..about(secret) };
+    let batch = BatchAuthenticateRequest { requests: secrets.iter().map(shared).collect() };
+    let answer = timeout(STALLED, client.tokens.clone().batch_authenticate(batch)).await.expect("no check stalls");
+    let answer = answer.unwrap_or_else(|status| panic!("a batch is answered, whatever is in Redis: {status:?}"));
+    answer.into_inner().responses
 }
 
 /// The truth about a valid token of `user`, and from where.

@@ -13,7 +13,7 @@ mod keys;
 mod methods;
 mod quota;
 mod sockets;
-mod tls;
+pub(crate) mod tls;
 
 /// A key of the caller that may do everything.
 const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";

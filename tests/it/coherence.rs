@@ -20,11 +20,31 @@ mod sql;
 mod world;
 mod writers;
 
+pub(crate) use self::faults::TopologyFault;
 use self::{
     faults::{DatabaseFault, Fault, RedisFault, ServiceFault},
     run::{Pace, Plan, run},
 };
 use crate::harness::eventually::report as print;
+
+/// The protocol while Redis on several servers changes its shape; `trustless`: no accept at all after COMPLETE.
+pub(crate) async fn holds_in_a_topology(fault: TopologyFault, trust: Trust) {
+    let plan = Plan::new(Fault::Topology(fault), Pace::BRIEF);
+    holds(match trust {
+        Trust::Redis => plan,
+        Trust::Nobody => plan.trustless(),
+    })
+    .await;
+}
+
+/// Whom Revoke trusts when it answers COMPLETE.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trust {
+    /// Redis, which may lose in a failover what it has acknowledged.
+    Redis,
+    /// Nobody: `revoke_ack = lease`.
+    Nobody,
+}
 
 async fn holds(plan: Plan) {
     let row = run(plan).await;

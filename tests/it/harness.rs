@@ -3,10 +3,13 @@
 //! Servers listen on Unix sockets in a directory of their own and only the relay owns a
 //! TCP port, so tests run side by side and nothing is left behind.
 
+pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod client;
+pub(crate) mod envoy;
 pub(crate) mod eventually;
 pub(crate) mod http;
+pub(crate) mod loopback;
 pub(crate) mod mariadb;
 pub(crate) mod otlp;
 pub(crate) mod postgres;

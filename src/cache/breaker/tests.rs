@@ -173,3 +173,19 @@ async fn every_transition_reaches_a_watcher_in_order() {
     assert_eq!(seen.borrow_and_update().state, BreakerState::Closed);
     assert!(!seen.has_changed().expect("the breaker lives"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_makes_the_probe_due_and_closes_nothing() {
+    let breaker = breaker();
+    breaker.connected();
+    assert_eq!(breaker.status().state, BreakerState::Closed);
+    trip(&breaker);
+    assert!(breaker.admit().is_err(), "its time is not over");
+    breaker.connected();
+    assert_eq!(breaker.status().state, BreakerState::Open);
+    let probe = breaker.admit().expect("the probe is due");
+    breaker.connected();
+    assert!(breaker.admit().is_err(), "there is one probe at a time");
+    probe.failure(Fault::Unanswered, &"test");
+    assert!(breaker.admit().is_err(), "it waits as long as after any probe");
+}

@@ -3,7 +3,7 @@
 //! fred's defaults are unsafe here: no command deadline, three attempts (a write is
 //! replayed after a reconnect), an unbounded queue, ten seconds to connect.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use fred::{
     clients::{Client, WithOptions},
@@ -12,12 +12,13 @@ use fred::{
     types::{
         Builder,
         config::{
-            Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
+            Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig, TlsConnector,
+            UnresponsiveConfig,
         },
     },
 };
 
-use crate::config;
+use crate::{config, reload::Live, tls};
 
 /// Commands that may be under way at once; the next is refused before fred sees it.
 pub(super) const MAX_IN_FLIGHT: usize = 8192;
@@ -45,8 +46,11 @@ pub enum StartError {
     #[error("redis.url cannot be read as a Redis URL: check host, port, database number and percent-encoding")]
     Url,
     /// The root certificates of this machine.
-    #[error("the root certificates of this machine cannot be loaded, which rediss:// needs")]
+    #[error("the root certificates of this machine cannot be loaded, which rediss:// needs without redis.tls_ca")]
     Tls,
+    /// They could when the settings were read.
+    #[error("the files of redis.tls_ca, redis.tls_cert and redis.tls_key cannot be used any more")]
+    Files,
 }
 
 /// All that a client is made of.
@@ -59,9 +63,10 @@ pub(super) struct Blueprint {
 // === impl Blueprint ===
 
 impl Blueprint {
-    pub(super) fn new(config: &config::Redis) -> Result<Self, StartError> {
-        let server = server(config)?;
-        let options = options(&server, config);
+    /// `trusted`: whom to trust and what to show, where the settings name files for it.
+    pub(super) fn new(config: &config::Redis, trusted: Option<&Live<tls::Material>>) -> Result<Self, StartError> {
+        let server = server(config, trusted)?;
+        let options = options(config);
         let mut builder = Builder::from_config(server);
         builder
             .set_performance_config(PerformanceConfig {
@@ -91,21 +96,22 @@ impl fmt::Debug for Blueprint {
     }
 }
 
-/// 50 ms, doubling to 2 s, with jitter, for ever.
+/// 50 ms, doubling to 1 s, with jitter, for ever: after a failover nobody tells us that it is over.
 pub(super) fn reconnect_policy() -> ReconnectPolicy {
-    let mut policy = ReconnectPolicy::new_exponential(0, 50, 2000, 2);
+    let mut policy = ReconnectPolicy::new_exponential(0, 50, 1000, 2);
     policy.set_jitter(50);
     policy
 }
 
 /// What every command is sent with: one deadline, no waiting for a connection, no second attempt.
-fn options(server: &Config, config: &config::Redis) -> Options {
-    // On a cluster, fred counts a redirect as an attempt. A second one stays safe: with
-    // `fail_fast`, a command that was in flight when its connection broke is never sent again.
-    let attempts = if server.server.is_clustered() { 2 } else { 1 };
+///
+/// Redirects are not followed by fred: after ASK, fred 10.1 sends ASKING to the new node and the command to the
+/// old one, and ends its client when that leads nowhere. It learns from MOVED all the same, before it reports
+/// the redirect, so that the command can be given again.
+fn options(config: &config::Redis) -> Options {
     Options {
-        max_attempts: Some(attempts),
-        max_redirections: Some(1),
+        max_attempts: Some(1),
+        max_redirections: Some(0),
         timeout: Some(config.command_timeout),
         fail_fast: true,
         ..Options::default()
@@ -118,7 +124,13 @@ pub(super) fn patient(client: &WithOptions<Client>) -> WithOptions<Client> {
     (**client).with_options(&Options { timeout, ..client.options().clone() })
 }
 
-fn server(config: &config::Redis) -> Result<Config, StartError> {
+/// The files that TLS needs; `None` when the system's authorities are trusted.
+pub(super) fn pem(config: &config::Redis) -> Option<tls::Pem> {
+    let identity = config.tls_cert.clone().zip(config.tls_key.clone());
+    config.tls_ca.clone().map(|ca| tls::Pem { ca, identity })
+}
+
+fn server(config: &config::Redis, trusted: Option<&Live<tls::Material>>) -> Result<Config, StartError> {
     let url = config.url.expose();
     let (scheme, _) = url.split_once("://").ok_or(StartError::Scheme)?;
     if !SCHEMES.contains(&scheme) {
@@ -126,10 +138,18 @@ fn server(config: &config::Redis) -> Result<Config, StartError> {
     }
     // Another part of the process may have installed it already.
     let _already = rustls::crypto::ring::default_provider().install_default();
-    let mut server = Config::from_url(url).map_err(|error| match error.kind() {
+    // With authorities of our own the system's are not looked for: fred would fail without them.
+    let (plain, encrypted) = match url.strip_prefix("rediss") {
+        Some(rest) if trusted.is_some() => (Cow::Owned(format!("redis{rest}")), true),
+        Some(_) | None => (Cow::Borrowed(url), false),
+    };
+    let mut server = Config::from_url(&plain).map_err(|error| match error.kind() {
         ErrorKind::Tls => StartError::Tls,
         _ => StartError::Url,
     })?;
+    if encrypted && let Some(trusted) = trusted {
+        server.tls = Some(TlsConnector::from(tls::client(trusted)).into());
+    }
     // A first connection that fails is reported at once: `link` tries again, and
     // meanwhile commands fail in microseconds instead of waiting.
     server.fail_fast = true;
@@ -146,7 +166,7 @@ fn connection(config: &config::Redis) -> ConnectionConfig {
         connection_timeout: config.connect_timeout,
         internal_command_timeout: config.connect_timeout,
         max_command_attempts: 1,
-        max_redirections: 1,
+        max_redirections: 0,
         max_command_buffer_len: COMMAND_BUFFER,
         unresponsive: UnresponsiveConfig { max_timeout: Some(unresponsive), interval: unresponsive / 4 },
         tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
@@ -173,7 +193,7 @@ mod tests {
             "redis-sentinel://127.0.0.1:26379?sentinelServiceName=main&node=127.0.0.1:26380",
             "redis+unix:///run/redis.sock",
         ] {
-            assert!(Blueprint::new(&redis(url)).is_ok(), "{url}");
+            assert!(Blueprint::new(&redis(url), None).is_ok(), "{url}");
         }
     }
 
@@ -187,7 +207,7 @@ mod tests {
             ("redis://:hunter2@127.0.0.1/zero", StartError::Url),
             ("redis-sentinel://:hunter2@127.0.0.1:26379", StartError::Url),
         ] {
-            let error = Blueprint::new(&redis(url)).expect_err(url);
+            let error = Blueprint::new(&redis(url), None).expect_err(url);
             assert_eq!(error, fault, "{url}");
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }
@@ -200,9 +220,9 @@ mod tests {
             password: SecretText::new("apart"),
             ..redis(url)
         };
-        let plain = server(&apart("redis://127.0.0.1")).expect("a URL");
+        let plain = server(&apart("redis://127.0.0.1"), None).expect("a URL");
         assert_eq!((plain.username.as_deref(), plain.password.as_deref()), (Some("config"), Some("apart")));
-        let full = server(&apart("redis://user:inside@127.0.0.1")).expect("a URL");
+        let full = server(&apart("redis://user:inside@127.0.0.1"), None).expect("a URL");
         assert_eq!((full.username.as_deref(), full.password.as_deref()), (Some("user"), Some("inside")));
     }
 }

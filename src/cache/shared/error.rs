@@ -43,6 +43,9 @@ pub struct Code(String);
 
 impl CacheError {
     pub(super) fn of(error: FredError, deadline: Duration) -> Self {
+        if is_redirect(&error) {
+            return Self::Answered(Code("that the slot is on its way to another node".to_owned()));
+        }
         match error.kind() {
             ErrorKind::Timeout => Self::Timeout(deadline),
             ErrorKind::Auth | ErrorKind::Cluster | ErrorKind::InvalidArgument | ErrorKind::InvalidCommand => {
@@ -91,6 +94,11 @@ impl CacheError {
     }
 }
 
+/// Whether a node of a cluster has sent us to another. fred keeps no more of it than that it does not go there.
+pub(super) fn is_redirect(error: &FredError) -> bool {
+    matches!(error.kind(), ErrorKind::Routing) && error.details() == "Too many redirections."
+}
+
 // === impl Code ===
 
 impl Code {
@@ -135,6 +143,8 @@ mod tests {
         assert_eq!(fault("ERR unknown command"), None);
         let wrong = FredError::new(ErrorKind::InvalidArgument, "WRONGTYPE Operation against a key");
         assert_eq!(CacheError::of(wrong, DEADLINE).fault(), None);
+        let moved = FredError::new(ErrorKind::Routing, "Too many redirections.");
+        assert_eq!(CacheError::of(moved, DEADLINE).fault(), None);
         let lost = FredError::new(ErrorKind::Canceled, "Connection closed unexpectedly.");
         assert_eq!(CacheError::of(lost, DEADLINE).fault(), Some(Fault::Unanswered));
     }

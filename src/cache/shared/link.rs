@@ -8,17 +8,20 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, PoisonError, RwLock},
+    future::pending,
+    mem,
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use fred::{
     clients::{Client, WithOptions},
-    interfaces::ClientLike as _,
+    error::Error as FredError,
+    interfaces::{ClientLike as _, EventInterface as _},
     types::{ConnectHandle, config::ReconnectPolicy},
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, broadcast::error::RecvError},
     time::{Instant, sleep, timeout},
 };
 
@@ -29,14 +32,30 @@ use crate::cache::breaker::{Breaker, BreakerState};
 const SETTLED: Duration = Duration::from_secs(2);
 /// A connection over which nothing succeeds for this long is replaced.
 const WEDGED: Duration = Duration::from_secs(3);
+/// Between two looks for a connection, while the breaker is not closed.
+const GLANCE: Duration = Duration::from_millis(25);
 /// The least time between two reconnects to a server that has become read-only.
 const REJOIN_EVERY: Duration = Duration::from_secs(10);
+
+/// A reason why there is no TLS is told again after this.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
+/// What rustls's errors are called, of which fred keeps the text alone.
+const TLS_FAILURES: [&str; 6] = [
+    "InvalidCertificate",
+    "AlertReceived",
+    "NoCertificatesPresented",
+    "PeerIncompatible",
+    "PeerMisbehaved",
+    "InvalidMessage",
+];
 
 /// The client in use now.
 #[derive(Debug)]
 pub(super) struct Link {
     blueprint: Blueprint,
     current: RwLock<WithOptions<Client>>,
+    /// Why there was no TLS, when that was last told.
+    told: Mutex<Option<(Instant, String)>>,
 }
 
 /// The task of a client; it ends when this is dropped.
@@ -48,7 +67,7 @@ impl Link {
     /// A link that [`Self::keep_up`] has yet to connect.
     pub(super) fn new(blueprint: Blueprint) -> Self {
         let current = RwLock::new(blueprint.client());
-        Self { blueprint, current }
+        Self { blueprint, current, told: Mutex::default() }
     }
 
     /// The client to send a command with.
@@ -78,6 +97,33 @@ impl Link {
             ended = &mut connection.0 => log_end(ended),
             () = wedged(&client, breaker) => tracing::warn!("nothing succeeds over the connection to Redis: replaced"),
             never = rejoin(&client, demoted) => match never {},
+            never = hurry(&client, breaker) => match never {},
+            never = self.listen(&client) => match never {},
+        }
+    }
+
+    /// Hears of every connection that could not be made.
+    async fn listen(&self, client: &WithOptions<Client>) -> Infallible {
+        let mut errors = client.error_rx();
+        loop {
+            match errors.recv().await {
+                Ok((error, _)) => self.tell(&error),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return pending().await,
+            }
+        }
+    }
+
+    /// Says why TLS fails: that is an operator's to mend, and everyone else only says that there is no connection.
+    fn tell(&self, error: &FredError) {
+        let reason = error.details();
+        if !TLS_FAILURES.iter().any(|failure| reason.contains(failure)) {
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref().is_none_or(|(when, what)| what != reason || when.elapsed() >= TELL_AGAIN) {
+            tracing::warn!(%error, "no TLS with Redis: look at its certificate, redis.tls_ca and redis.tls_cert");
+            *told = Some((Instant::now(), reason.to_owned()));
         }
     }
 }
@@ -108,6 +154,24 @@ async fn wedged(client: &WithOptions<Client>, breaker: &Breaker) {
             return;
         }
         sleep(WEDGED / 6).await;
+    }
+}
+
+/// Has an open breaker probe as soon as there is a connection again. Without one each probe fails at once,
+/// and the next may be seconds away: longer than Sentinels and clusters take for a failover.
+async fn hurry(client: &WithOptions<Client>, breaker: &Breaker) -> Infallible {
+    let mut status = breaker.watch();
+    loop {
+        // The sender is the breaker's, which lives on.
+        let _status = status.wait_for(|status| status.state != BreakerState::Closed).await.is_ok();
+        let mut connected = client.is_connected();
+        while status.borrow().state != BreakerState::Closed {
+            sleep(GLANCE).await;
+            let before = mem::replace(&mut connected, client.is_connected());
+            if connected && !before {
+                breaker.connected();
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use super::*;
+use super::{script::GET_ALL, *};
 use crate::cache::tests::{fixture::mac_keys, redis::Redis};
 
 #[test]

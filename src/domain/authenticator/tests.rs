@@ -146,3 +146,42 @@ async fn a_batch_waits_for_each_revision_once_and_not_for_what_needs_none() {
     let primary = store.asked().into_iter().filter(|freshness| *freshness == Freshness::Primary).count();
     assert_eq!(primary, 51);
 }
+
+mod reuse {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::domain::Label;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn reusable(limit: Duration, expires_in: Option<TimeDelta>, freshness: Freshness) -> Option<Duration> {
+        let (_, authenticator) = over(Counter::default());
+        let now = chrono::DateTime::UNIX_EPOCH;
+        let record = TokenRecord {
+            digest: Token::parse("t".to_owned()).expect("well-formed").digest(),
+            user: User {
+                id: "1".parse().expect("a user id"),
+                active: true,
+                attributes: std::collections::BTreeMap::new(),
+            },
+            created: now,
+            expiry: expires_in.map(|time| now + time),
+            revoked: None,
+            last_used: None,
+            label: Label::default(),
+        };
+        let asked = Presented { freshness, ..presented("t", None) };
+        authenticator.reusable_for(limit).reusable(&asked, &record, now)
+    }
+
+    #[test]
+    fn an_answer_may_be_used_again_for_the_limit_and_never_beyond_the_tokens_expiry() {
+        assert_eq!(reusable(LIMIT, None, Freshness::Any), Some(LIMIT));
+        assert_eq!(reusable(LIMIT, Some(TimeDelta::hours(1)), Freshness::Any), Some(LIMIT));
+        assert_eq!(reusable(LIMIT, Some(TimeDelta::seconds(7)), Freshness::Shared), Some(Duration::from_secs(7)));
+        assert_eq!(reusable(LIMIT, Some(TimeDelta::zero()), Freshness::Any), None);
+        assert_eq!(reusable(LIMIT, None, Freshness::Primary), None, "it wants no answer of before");
+        assert_eq!(reusable(Duration::ZERO, None, Freshness::Any), None);
+    }
+}

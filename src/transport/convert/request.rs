@@ -172,7 +172,7 @@ pub(super) fn display_name(name: &str) -> Result<(), &'static str> {
 }
 
 /// The characters of a scope are RFC 6749's, section 3.3.
-pub(super) fn scopes(scopes: &[String]) -> Result<(), &'static str> {
+pub(crate) fn scopes(scopes: &[String]) -> Result<(), &'static str> {
     let good = |scope: &String| {
         (1..=MAX_SCOPE).contains(&scope.len())
             && scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))

@@ -17,6 +17,7 @@ pub(crate) fn authenticated(answer: &Answer) -> pb::AuthenticateResponse {
     let mut response = pb::AuthenticateResponse {
         source: source(answer.source).into(),
         age: Some(duration(answer.age)),
+        cacheable_for: answer.reusable_for.map(duration),
         ..pb::AuthenticateResponse::default()
     };
     match &answer.verdict {

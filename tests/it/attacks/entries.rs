@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokenward::proto::{AnswerSource, InactiveReason};
 
-use super::{SETTINGS, Scene, ask, assert_is_of, coherence, is_cached, key, made_up};
+use super::{SETTINGS, Scene, ask, ask_all, assert_is_of, coherence, is_cached, key, made_up};
 use crate::harness::{
     client::Issued,
     redis::Redis,
@@ -104,7 +104,12 @@ async fn an_entry_that_is_put_under_another_key_speaks_for_nobody() {
     assert_is_of("bob", &ask(&scene.client, &bob.secret).await, "alice's entry");
     let answer = ask(&scene.client, &carol.secret).await;
     assert_eq!((answer.active, answer.inactive_reason()), (false, InactiveReason::Revoked), "{answer:?}");
-    assert!(scene.coherence().await.entries_refused >= before + 3);
+    let answers = ask_all(&scene.client, &[&alice.secret, &bob.secret, &carol.secret]).await;
+    assert_is_of("alice", &answers[0], "bob's entry, in a batch");
+    assert_is_of("bob", &answers[1], "alice's entry, in a batch");
+    assert_eq!(answers[2].inactive_reason(), InactiveReason::Revoked, "{answers:?}");
+    let refused = scene.coherence().await.entries_refused - before;
+    assert!(refused >= 6, "{refused} are counted");
 }
 
 /// With its own key it is refused for that; with the same key, for what database it was read from.
@@ -152,6 +157,8 @@ async fn a_value_of_any_type_and_size_is_a_miss() {
         assert_is_of("alice", &answer, command[0]);
         assert_eq!(answer.source(), AnswerSource::Database, "{command:?}");
         assert!(scene.coherence().await.entries_refused > before, "{command:?} is counted");
+        let answers = ask_all(&scene.client, &[&alice.secret, &made_up().secret]).await;
+        assert_is_of("alice", &answers[0], command[0]);
         is_cached(&scene.client, &alice.secret).await;
     }
     scene.stack.redis().relay.fills(Fills::Hold);
@@ -193,6 +200,10 @@ async fn havoc_in_redis_changes_no_answer_and_stalls_nobody() {
                 assert_is_of("alice", &ask(&client, &valid[0].secret).await, "in havoc");
                 assert_is_of("bob", &ask(&client, &valid[1].secret).await, "in havoc");
                 assert!(!ask(&client, &revoked.secret).await.active);
+                let answers = ask_all(&client, &[&valid[0].secret, &revoked.secret, &valid[1].secret]).await;
+                assert_is_of("alice", &answers[0], "in havoc, in a batch");
+                assert!(!answers[1].active, "{answers:?}");
+                assert_is_of("bob", &answers[2], "in havoc, in a batch");
                 assert!(!ask(&client, &made_up().secret).await.active);
                 if round >= 50 && done.load(Ordering::Relaxed) {
                     break;

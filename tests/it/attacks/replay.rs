@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokenward::proto::{InactiveReason, IssueTokenRequest, RevokeAllRequest, User};
 
-use super::{Scene, ask, is_cached, key};
+use super::{Scene, ask, ask_all, is_cached, key};
 use crate::harness::{
     client::{Client, Issued, for_user, now, seconds, ttl},
     eventually::eventually,
@@ -24,6 +24,10 @@ async fn is_refused(scene: &mut Scene, client: &Client, entries: &[(Issued, Vec<
             let answer = ask(client, &token.secret).await;
             assert!(!answer.active, "{by}: {answer:?}");
         }
+        replay(scene, entries).await;
+        let secrets: Vec<_> = entries.iter().map(|(token, _)| token.secret.as_str()).collect();
+        let answers = ask_all(client, &secrets).await;
+        assert!(answers.iter().all(|answer| !answer.active), "{by}, in a batch: {answers:?}");
     }
 }
 

@@ -21,7 +21,10 @@ const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionI
 /// Reflection's own errors are not ours: this request has an answer. Field 7, empty.
 const LIST_SERVICES: &[u8] = &[0x3a, 0];
 
-/// Every method of the contract, as `TokenService/Authenticate`; the health service is not among them.
+/// Envoy's, which is not of the contract.
+const CHECK: &str = "Authorization/Check";
+
+/// Every method of the contract, as `TokenService/Authenticate`, and Envoy's; the health service is not among them.
 fn methods() -> Vec<String> {
     let pool = DescriptorPool::decode(DESCRIPTORS).expect("build.rs wrote the descriptor set");
     let ours = pool.services().filter(|service| service.package_name() == "tokenward.v1").collect::<Vec<_>>();
@@ -29,7 +32,12 @@ fn methods() -> Vec<String> {
         let name = service.name().to_owned();
         service.methods().map(move |method| format!("{name}/{}", method.name())).collect::<Vec<_>>()
     };
-    ours.iter().flat_map(of).collect()
+    ours.iter().flat_map(of).chain([CHECK.to_owned()]).collect()
+}
+
+fn path_of(method: &str) -> String {
+    let package = if method == CHECK { "envoy.service.auth.v3" } else { "tokenward.v1" };
+    format!("/{package}.{method}")
 }
 
 /// The key of the caller that may use the method of this index only.
@@ -69,10 +77,11 @@ async fn every_method_is_for_its_callers_only() {
         writeln!(callers, "[[caller]]\nname = \"only-{index}\"\n{keys}\nmethods = [\"{method}\"]")
             .expect("a String takes all text");
     }
-    let settings = name_callers(dir.path(), &callers);
+    let mut settings = name_callers(dir.path(), &callers);
+    settings.push(setting("TOKENWARD_EXT_AUTHZ__ENABLED", "true"));
     let server = Server::start_in(dir, &settings).await;
     for (index, method) in methods.iter().enumerate() {
-        let path = format!("/tokenward.v1.{method}");
+        let path = path_of(method);
         let with = async |key: String| kind(call(&server, &path, &[bearer(&key)]).await);
         assert_eq!(kind(call(&server, &path, &[]).await), Some(unauthenticated()), "{method} without a credential");
         assert_eq!(with("0".repeat(48)).await, Some(unauthenticated()), "{method} with a wrong key");

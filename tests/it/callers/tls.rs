@@ -18,7 +18,7 @@ use crate::harness::{
     stack::{On, Stack, With},
 };
 
-mod authority;
+pub(crate) mod authority;
 
 use authority::{Authority, Signed, Validity};
 

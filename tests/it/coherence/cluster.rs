@@ -8,7 +8,7 @@ use super::sql::{Schema, Sql};
 use crate::harness::{
     mariadb::MariaDb,
     postgres::Postgres,
-    redis::Redis,
+    redis::{Redis, RedisCluster, Sentinel},
     relay::Relay,
     server::{Server, Settings, setting, tokenward},
     stack::{self, On, With},
@@ -23,9 +23,25 @@ pub(super) const REPLICAS: usize = 3;
 pub(super) struct Setup {
     pub(super) on: On,
     pub(super) with: With,
+    pub(super) shape: Shape,
     pub(super) schema: Schema,
     /// Settings of the service.
     pub(super) settings: Vec<(&'static str, String)>,
+}
+
+/// How many servers Redis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One, behind a relay of each replica.
+    Alone,
+    Sentinel,
+    Cluster,
+}
+
+/// Redis on several servers, which the replicas reach without a relay: its servers tell them where to go.
+pub(super) enum Topology {
+    Sentinel(Sentinel),
+    Cluster(RedisCluster),
 }
 
 /// Servers, relays, replicas.
@@ -33,6 +49,7 @@ pub(super) struct Cluster {
     // Dropped first, so that they do not log the loss of their servers.
     pub(super) replicas: Vec<Replica>,
     pub(super) redis: Option<Redis>,
+    pub(super) topology: Option<Topology>,
     pub(super) database: Database,
     pub(super) schema: Schema,
     /// What a fault needs until it is healed.
@@ -70,9 +87,11 @@ impl Cluster {
     /// Starts everything.
     pub(super) async fn start(setup: &Setup) -> Self {
         let dir = template::directory();
-        let redis = match setup.with {
-            With::Memory => None,
-            With::Redis => Some(Redis::start().await),
+        let (redis, topology) = match (setup.with, setup.shape) {
+            (With::Memory, _) => (None, None),
+            (With::Redis, Shape::Alone) => (Some(Redis::start().await), None),
+            (With::Redis, Shape::Sentinel) => (None, Some(Topology::Sentinel(Sentinel::start().await))),
+            (With::Redis, Shape::Cluster) => (None, Some(Topology::Cluster(RedisCluster::start().await))),
         };
         let database = match setup.on {
             On::Sqlite => Database::Sqlite(dir.path().join("tokenward.db")),
@@ -80,7 +99,7 @@ impl Cluster {
             On::MariaDb => Database::MariaDb(MariaDb::start().await),
         };
         let mut cluster =
-            Self { replicas: vec![], redis, database, schema: setup.schema, spare: Spare::default(), dir };
+            Self { replicas: vec![], redis, topology, database, schema: setup.schema, spare: Spare::default(), dir };
         cluster.sql().prepare_schema().await;
         for number in 0..REPLICAS {
             let ways = cluster.ways(&setup.settings).await;
@@ -121,6 +140,22 @@ impl Cluster {
     /// Redis.
     pub(super) fn redis(&mut self) -> &mut Redis {
         self.redis.as_mut().expect("the cluster has Redis")
+    }
+
+    /// Redis behind Sentinels.
+    pub(super) fn sentinel(&mut self) -> &mut Sentinel {
+        match &mut self.topology {
+            Some(Topology::Sentinel(sentinel)) => sentinel,
+            Some(Topology::Cluster(_)) | None => panic!("there are no Sentinels"),
+        }
+    }
+
+    /// Redis Cluster.
+    pub(super) fn redis_cluster(&mut self) -> &mut RedisCluster {
+        match &mut self.topology {
+            Some(Topology::Cluster(cluster)) => cluster,
+            Some(Topology::Sentinel(_)) | None => panic!("Redis is no cluster"),
+        }
     }
 
     /// A place for files.
@@ -169,10 +204,14 @@ impl Cluster {
         if self.schema == Schema::Knox {
             all.push(setting("TOKENWARD_DATABASE__SCHEMA", "knox"));
         }
-        all.extend(
-            to_redis.as_ref().map(|relay| setting("TOKENWARD_REDIS__URL", format!("redis://{}", relay.address()))),
-        );
-        let shared = to_redis.is_some() && !matches!(self.database, Database::Sqlite(_));
+        let redis = match (&to_redis, &self.topology) {
+            (Some(relay), _) => Some(format!("redis://{}", relay.address())),
+            (None, Some(Topology::Sentinel(sentinel))) => Some(sentinel.url("")),
+            (None, Some(Topology::Cluster(cluster))) => Some(cluster.url("")),
+            (None, None) => None,
+        };
+        let shared = redis.is_some() && !matches!(self.database, Database::Sqlite(_));
+        all.extend(redis.map(|url| setting("TOKENWARD_REDIS__URL", url)));
         all.extend(shared.then(|| setting("TOKENWARD_CACHE__MAC_KEY", stack::MAC_KEY)));
         Ways { to_redis, to_database, settings: all }
     }

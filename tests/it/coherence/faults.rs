@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use super::{cluster::Cluster, run::LEASE, world::World};
+use super::{
+    cluster::{Cluster, Shape},
+    run::LEASE,
+    world::World,
+};
 
 mod database;
 mod redis;
 mod service;
+mod topology;
 
+pub(crate) use self::topology::TopologyFault;
 pub(super) use self::{database::DatabaseFault, redis::RedisFault, service::ServiceFault};
 
 /// What is broken.
@@ -16,6 +22,8 @@ pub(super) enum Fault {
     /// Nothing but fills that are late.
     None,
     Redis(RedisFault),
+    /// Redis on several servers.
+    Topology(TopologyFault),
     Database(DatabaseFault),
     Service(ServiceFault),
 }
@@ -30,6 +38,7 @@ impl Fault {
         match self {
             Self::None => {}
             Self::Redis(fault) => fault.inject(cluster).await,
+            Self::Topology(fault) => fault.inject(cluster).await,
             Self::Database(fault) => fault.inject(cluster, world).await,
             Self::Service(fault) => fault.inject(cluster, world).await,
         }
@@ -39,6 +48,7 @@ impl Fault {
         match self {
             Self::None => {}
             Self::Redis(fault) => fault.heal(cluster).await,
+            Self::Topology(fault) => fault.heal(cluster).await,
             Self::Database(fault) => fault.heal(cluster).await,
             Self::Service(fault) => fault.heal(cluster),
         }
@@ -48,8 +58,21 @@ impl Fault {
     pub(super) fn grace(self) -> Duration {
         match self {
             Self::Database(_) | Self::Redis(RedisFault::KilledWithGrace) => SHORT_GRACE,
-            Self::None | Self::Redis(_) | Self::Service(_) => Duration::ZERO,
+            Self::None | Self::Redis(_) | Self::Topology(_) | Self::Service(_) => Duration::ZERO,
         }
+    }
+
+    /// How many servers Redis is.
+    pub(super) fn shape(self) -> Shape {
+        match self {
+            Self::Topology(fault) => fault.shape(),
+            Self::None | Self::Redis(_) | Self::Database(_) | Self::Service(_) => Shape::Alone,
+        }
+    }
+
+    /// Whether nobody has to do anything for the cache to come back.
+    pub(super) fn heals_itself(self) -> bool {
+        matches!(self, Self::Topology(_))
     }
 
     /// How long after COMPLETE an accept may begin when Redis is trusted with what it
@@ -57,7 +80,8 @@ impl Fault {
     pub(super) fn slack_of_trust(self) -> Duration {
         match self {
             Self::Redis(fault) if fault.forgets() => LEASE,
-            Self::None | Self::Redis(_) | Self::Database(_) | Self::Service(_) => Duration::ZERO,
+            Self::Topology(fault) if fault.forgets() => LEASE,
+            Self::None | Self::Redis(_) | Self::Topology(_) | Self::Database(_) | Self::Service(_) => Duration::ZERO,
         }
     }
 
@@ -66,7 +90,7 @@ impl Fault {
         match self {
             Self::Database(DatabaseFault::OneReplicaCut) => replica == 0,
             Self::Database(_) | Self::Redis(RedisFault::KilledWithGrace) => true,
-            Self::None | Self::Redis(_) | Self::Service(_) => false,
+            Self::None | Self::Redis(_) | Self::Topology(_) | Self::Service(_) => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The whole matrix of faults: `make faults`.
 
 use super::{
-    faults::{DatabaseFault, Fault, RedisFault, ServiceFault},
+    faults::{DatabaseFault, Fault, RedisFault, ServiceFault, TopologyFault},
     report::{Row, table},
     run::{Pace, Plan, run},
 };
@@ -25,6 +25,12 @@ const REDIS: [RedisFault; 17] = [
     RedisFault::NoReplicas,
     RedisFault::Evicting,
     RedisFault::Corrupt,
+];
+const TOPOLOGY: [TopologyFault; 4] = [
+    TopologyFault::SentinelMasterKilled,
+    TopologyFault::SentinelFailover,
+    TopologyFault::SlotsMoved,
+    TopologyFault::ClusterMasterKilled,
 ];
 const DATABASE: [DatabaseFault; 8] = [
     DatabaseFault::Killed,
@@ -60,6 +66,8 @@ fn plans() -> Vec<Plan> {
         vec![full(Fault::None), full(Fault::None).strict(), full(Fault::None).trustless(), full(Fault::None).knox()];
     plans.extend(REDIS.map(|fault| full(Fault::Redis(fault))));
     plans.extend(FORGETFUL.map(|fault| full(Fault::Redis(fault)).trustless()));
+    plans.extend(TOPOLOGY.map(|fault| full(Fault::Topology(fault))));
+    plans.extend(TOPOLOGY.map(|fault| full(Fault::Topology(fault)).trustless()));
     plans.extend(DATABASE.map(|fault| full(Fault::Database(fault))));
     plans.extend(SERVICE.map(|fault| full(Fault::Service(fault))));
     plans.extend(MARIADB.map(|fault| full(fault).on(On::MariaDb)));

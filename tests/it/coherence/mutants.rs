@@ -10,7 +10,7 @@ use tokenward::proto::AnswerSource;
 use tokio::time::sleep;
 
 use super::{
-    cluster::{Cluster, REPLICAS, Setup},
+    cluster::{Cluster, REPLICAS, Setup, Shape},
     ending::{Ending, Subject},
     history::{Answer, Change, State},
     judge::{Bounds, Verdict, judge},
@@ -110,7 +110,8 @@ impl Scene {
             ("TOKENWARD_REDIS__COMMAND_TIMEOUT", "1s".to_owned()),
         ];
         settings.extend(mutant.map(|mutant| ("TOKENWARD_MUTANT", mutant)));
-        let setup = Setup { on: On::Postgres, with: With::Redis, schema: Schema::Native, settings };
+        let setup =
+            Setup { on: On::Postgres, with: With::Redis, shape: Shape::Alone, schema: Schema::Native, settings };
         let cluster = Cluster::start(&setup).await;
         let scene = Self { world: Arc::new(World::of(&cluster)), cluster };
         for replica in 0..REPLICAS {

@@ -19,13 +19,15 @@ use super::{
     writers,
 };
 use crate::harness::{
-    eventually::report,
+    eventually::{report, within},
     relay::Fills,
     stack::{On, With},
 };
 
 /// The default of `coherence.max_staleness`.
 pub(super) const LEASE: Duration = Duration::from_secs(1);
+/// A failover on a busy machine takes no longer.
+const LONG: Duration = Duration::from_mins(1);
 /// Fills are late by up to this, all the time.
 const LATE: Duration = Duration::from_millis(300);
 
@@ -56,6 +58,8 @@ pub(super) struct Pace {
 impl Pace {
     /// For the suite.
     pub(super) const SHORT: Self = Self::of(1, 3, 2);
+    /// For faults that say themselves when they are over.
+    pub(super) const BRIEF: Self = Self::of(1, 1, 2);
     /// For the whole matrix.
     pub(super) const FULL: Self = Self::of(1, 5, 4);
 
@@ -120,7 +124,7 @@ impl Plan {
             settings.push(("TOKENWARD_DATABASE__ACQUIRE_TIMEOUT", "5s".to_owned()));
             settings.push(("TOKENWARD_DATABASE__STATEMENT_TIMEOUT", "5s".to_owned()));
         }
-        Setup { on: self.on, with: self.with, schema: self.schema, settings }
+        Setup { on: self.on, with: self.with, shape: self.fault.shape(), schema: self.schema, settings }
     }
 
     fn bounds(&self) -> Bounds {
@@ -162,9 +166,15 @@ pub(super) async fn run(plan: Plan) -> Row {
     sleep(plan.pace.before).await;
     let injected = Instant::now();
     plan.fault.inject(&mut cluster, &world).await;
+    let broken = Instant::now();
     sleep(plan.pace.during).await;
     plan.fault.heal(&mut cluster).await;
-    let healed = Instant::now();
+    // What heals by itself began to when it was broken.
+    let healed = if plan.fault.heals_itself() { broken } else { Instant::now() };
+    if plan.fault.heals_itself() {
+        let back = async || last_of_firsts(&locked(&world.seen.sightings), healed, Sight::Cache);
+        within("every replica has answers from Redis again", LONG, back).await;
+    }
     sleep(plan.pace.after).await;
     world.stop();
     while let Some(ended) = tasks.join_next().await {

@@ -171,25 +171,32 @@ impl World {
     pub(super) async fn check_at_the_database(&self, replica: usize, known: &Known) -> Answer {
         let request =
             AuthenticateRequest { consistency: Consistency::FullyConsistent.into(), ..about(&known.token.secret) };
+        let invoked = Instant::now();
         let (answer, _) = self.ask(replica, known, request).await;
         if matches!(answer, Answer::Accepted | Answer::Refused) {
             self.seen.consistent.fetch_add(1, Ordering::Relaxed);
-            self.sighted(replica, Sight::Database);
+            self.sighted_at(invoked, replica, Sight::Database);
         }
         answer
     }
 
     /// The same, and whether a cache answered.
     pub(super) async fn check_for_a_hit(&self, replica: usize, known: &Known) -> Answer {
+        let invoked = Instant::now();
         let (answer, source) = self.ask(replica, known, about(&known.token.secret)).await;
         if matches!(source, AnswerSource::SharedCache | AnswerSource::LocalCache) {
-            self.sighted(replica, Sight::Cache);
+            self.sighted_at(invoked, replica, Sight::Cache);
         }
         answer
     }
 
     pub(super) fn sighted(&self, replica: usize, what: Sight) {
-        locked(&self.seen.sightings).push(Sighting { at: Instant::now(), replica, what });
+        self.sighted_at(Instant::now(), replica, what);
+    }
+
+    /// What an answer shows was so, at the earliest, when it was asked for.
+    fn sighted_at(&self, at: Instant, replica: usize, what: Sight) {
+        locked(&self.seen.sightings).push(Sighting { at, replica, what });
     }
 
     async fn ask(&self, replica: usize, known: &Known, request: AuthenticateRequest) -> (Answer, AnswerSource) {

@@ -11,6 +11,7 @@ use super::{eventually::eventually, process::Process, sql, template};
 pub(crate) struct MariaDb {
     process: Process,
     dir: TempDir,
+    options: Vec<String>,
 }
 
 // === impl MariaDb ===
@@ -18,6 +19,11 @@ pub(crate) struct MariaDb {
 impl MariaDb {
     /// Starts a server and waits until it answers.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&["--skip-networking"], &[]).await
+    }
+
+    /// The same with options of its own, which may name files: those are in its directory, and its own.
+    pub(crate) async fn start_with(options: &[&str], files: &[(&str, &str)]) -> Self {
         let version = template::run(template::unprivileged(program()).arg("--version"));
         let name: String = version
             .split("Ver ")
@@ -28,7 +34,11 @@ impl MariaDb {
             .take(16)
             .collect();
         let dir = template::copy_of(&format!("mariadb{name}"), initialise);
-        let mariadb = Self { process: launch(dir.path()), dir };
+        for (name, content) in files {
+            template::private(&dir.path().join("data").join(name), content);
+        }
+        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+        let mariadb = Self { process: launch(dir.path(), &options), dir, options };
         mariadb.answers().await;
         mariadb.execute("CREATE DATABASE tokenward").await;
         mariadb
@@ -46,7 +56,7 @@ impl MariaDb {
 
     /// Starts it again after [`Self::kill`].
     pub(crate) async fn restart(&mut self) {
-        self.process = launch(self.dir.path());
+        self.process = launch(self.dir.path(), &self.options);
         self.answers().await;
     }
 
@@ -107,14 +117,14 @@ fn initialise(data: &Path) {
     template::run(&mut command);
 }
 
-fn launch(dir: &Path) -> Process {
+fn launch(dir: &Path, options: &[String]) -> Process {
     let mut command = template::unprivileged(program());
     command.arg("--no-defaults").arg(format!("--datadir={}", dir.join("data").display()));
     command.arg(format!("--tmpdir={}", dir.join("data").display()));
     command.arg(format!("--socket={}", dir.join("mariadb.sock").display()));
     command.arg(format!("--pid-file={}", dir.join("mariadb.pid").display()));
-    command.args(["--skip-networking", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M"]);
-    command.args(["--performance-schema=off", "--general-log=1", "--general-log-file=general.log"]);
+    command.args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M"]);
+    command.args(["--performance-schema=off", "--general-log=1", "--general-log-file=general.log"]).args(options);
     Process::spawn(command, dir, "mariadb")
 }
 

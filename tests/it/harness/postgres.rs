@@ -19,6 +19,7 @@ const MAX_CONNECTIONS: usize = 40;
 pub(crate) struct Postgres {
     process: Process,
     dir: TempDir,
+    options: Vec<String>,
 }
 
 // === impl Postgres ===
@@ -26,10 +27,19 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Starts a cluster and waits until it answers.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[], &[]).await
+    }
+
+    /// The same with settings of its own, which may name files: those are in its directory, and its own.
+    pub(crate) async fn start_with(options: &[&str], files: &[(&str, &str)]) -> Self {
         let version = template::run(template::unprivileged(program("postgres")).arg("--version"));
         let name: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
         let dir = template::copy_of(&name, initialise);
-        let postgres = Self { process: launch(dir.path()), dir };
+        for (name, content) in files {
+            template::private(&dir.path().join("data").join(name), content);
+        }
+        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+        let postgres = Self { process: launch(dir.path(), &options), dir, options };
         postgres.answers().await;
         postgres.provide().await;
         postgres
@@ -47,7 +57,7 @@ impl Postgres {
 
     /// Starts it again after [`Self::kill`].
     pub(crate) async fn restart(&mut self) {
-        self.process = launch(self.dir.path());
+        self.process = launch(self.dir.path(), &self.options);
         self.answers().await;
     }
 
@@ -121,7 +131,7 @@ impl Postgres {
         let mut command = template::unprivileged(program("pg_basebackup"));
         command.arg("-D").arg(dir.path().join("data")).arg("-h").arg(self.dir.path());
         template::run(command.args(["-U", "postgres", "-R", "-c", "fast", "--no-sync"]));
-        let standby = Self { process: launch(dir.path()), dir };
+        let standby = Self { process: launch(dir.path(), &[]), dir, options: vec![] };
         standby.answers().await;
         self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
         self.execute("SELECT pg_reload_conf()").await;
@@ -169,7 +179,7 @@ fn initialise(data: &Path) {
     template::run(command.args(["--no-sync", "--wal-segsize=1"]));
 }
 
-fn launch(dir: &Path) -> Process {
+fn launch(dir: &Path, options: &[String]) -> Process {
     let mut command = template::unprivileged(program("postgres"));
     command.arg("-D").arg(dir.join("data")).arg("-k").arg(dir);
     for setting in [
@@ -182,6 +192,9 @@ fn launch(dir: &Path) -> Process {
         &format!("max_connections={MAX_CONNECTIONS}"),
     ] {
         command.args(["-c", setting]);
+    }
+    for option in options {
+        command.args(["-c", option]);
     }
     Process::spawn(command, dir, "postgres")
 }

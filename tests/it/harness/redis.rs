@@ -1,6 +1,12 @@
 //! A private Redis on a Unix socket.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -11,10 +17,19 @@ use tokio::{
 
 use super::{eventually::eventually, process::Process, template};
 
+mod cluster;
+mod sentinel;
+
+pub(crate) use self::{cluster::RedisCluster, sentinel::Sentinel};
+
+/// Servers that have to agree with each other may take this long on a busy machine.
+const LONG: Duration = Duration::from_mins(1);
+
 /// A running `redis-server`, without persistence unless asked for.
 pub(crate) struct Redis {
     process: Process,
     dir: TempDir,
+    options: Vec<String>,
     password: Option<String>,
 }
 
@@ -41,8 +56,14 @@ pub(crate) type Calls = BTreeMap<String, u64>;
 impl Redis {
     /// Starts a server and waits until it answers.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with options of its own, which a restart keeps.
+    pub(crate) async fn start_with(options: &[&str]) -> Self {
         let dir = template::directory();
-        let redis = Self { process: launch(&dir, &[]), dir, password: None };
+        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+        let redis = Self { process: launch(&dir, &options, &[]), dir, options, password: None };
         redis.answers().await;
         redis
     }
@@ -64,7 +85,7 @@ impl Redis {
 
     /// Starts it again on the same socket: empty, unless it was saved.
     pub(crate) async fn restart(&mut self) {
-        self.process = launch(&self.dir, &[]);
+        self.process = launch(&self.dir, &self.options, &[]);
         self.password = None;
         self.answers().await;
     }
@@ -82,8 +103,8 @@ impl Redis {
         self.command(&["SAVE"]).await;
         self.kill();
         // Microseconds a key, and how much is read between two looks at the clients.
-        self.process =
-            launch(&self.dir, &["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"]);
+        let slow = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"];
+        self.process = launch(&self.dir, &self.options, &slow);
         let loading = async || {
             matches!(self.try_command(&["GET", "x"]).await?, Reply::Error(text) if text.starts_with("LOADING"))
                 .then_some(())
@@ -143,6 +164,14 @@ impl Redis {
         eventually("Redis answers", async || (self.try_command(&["PING"]).await == pong).then_some(())).await;
     }
 
+    /// The answer as text, when there is one.
+    pub(crate) async fn try_text(&self, words: &[&str]) -> Option<String> {
+        match self.try_command(words).await? {
+            Reply::Text(text) => Some(text),
+            Reply::Error(_) | Reply::Nil | Reply::Array(_) => None,
+        }
+    }
+
     /// `None` when there is no connection, or it ends before the answer.
     pub(crate) async fn try_command(&self, words: &[&str]) -> Option<Reply> {
         let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
@@ -180,11 +209,7 @@ impl Redis {
     }
 
     async fn exchange(&self, words: &[&[u8]]) -> Option<Reply> {
-        let mut stream = BufReader::new(UnixStream::connect(self.socket()).await.ok()?);
-        if let Some(password) = &self.password {
-            exchange(&mut stream, &[b"AUTH", password.as_bytes()]).await?;
-        }
-        exchange(&mut stream, words).await
+        exchange_with(&self.socket(), self.password.as_deref(), words).await
     }
 }
 
@@ -205,10 +230,19 @@ impl Reply {
     }
 }
 
-fn launch(dir: &TempDir, options: &[&str]) -> Process {
+/// One command on a connection of its own.
+async fn exchange_with(socket: &Path, password: Option<&str>, words: &[&[u8]]) -> Option<Reply> {
+    let mut stream = BufReader::new(UnixStream::connect(socket).await.ok()?);
+    if let Some(password) = password {
+        exchange(&mut stream, &[b"AUTH", password.as_bytes()]).await?;
+    }
+    exchange(&mut stream, words).await
+}
+
+fn launch(dir: &TempDir, options: &[String], more: &[&str]) -> Process {
     let mut command = Command::new("redis-server");
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--dir"]).arg(dir.path());
-    command.arg("--unixsocket").arg(dir.path().join("redis.sock")).args(options);
+    command.arg("--unixsocket").arg(dir.path().join("redis.sock")).args(options).args(more);
     Process::spawn(command, dir.path(), "redis")
 }
 

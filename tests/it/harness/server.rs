@@ -59,7 +59,16 @@ impl Server {
 
     /// Starts the service at an address of its own, with its clients speaking TLS or not.
     pub(crate) async fn start_on(dir: TempDir, settings: &Settings, at: &str, tls: Option<ClientTlsConfig>) -> Self {
-        let mut command = tokenward(dir.path(), settings);
+        Self::launch(tokenward(dir.path(), settings), dir, at, tls).await
+    }
+
+    /// Starts another build of the service.
+    pub(crate) async fn start_program(binary: &Path, settings: &Settings) -> Self {
+        let dir = template::directory();
+        Self::launch(program(binary, dir.path(), settings), dir, "127.0.0.1:0", None).await
+    }
+
+    async fn launch(mut command: Command, dir: TempDir, at: &str, tls: Option<ClientTlsConfig>) -> Self {
         command.args(["serve", "--listen", at]).envs(wanted_log());
         let mut process = Process::spawn(command, dir.path(), "tokenward");
         let listening = async || listening_on(&process).or_else(|| process.exited().map(|_| String::new()));
@@ -169,12 +178,19 @@ fn wanted_log() -> Option<(&'static str, String)> {
 
 /// The program, with these settings and none of the developer's own. What of them is secret, its output must not hold.
 pub(crate) fn tokenward(dir: &Path, settings: &Settings) -> Command {
+    // For measurements: another build of it than the tests' own.
+    let other = std::env::var_os("TOKENWARD_TEST_PROGRAM");
+    program(Path::new(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_tokenward").as_ref())), dir, settings)
+}
+
+/// Another build of the program, likewise.
+pub(crate) fn program(binary: &Path, dir: &Path, settings: &Settings) -> Command {
     for (name, value) in settings {
         if SECRET.contains(&name.as_str()) {
             canary::know(value);
         }
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenward"));
+    let mut command = Command::new(binary);
     command.current_dir(dir).env_clear().envs(settings.iter().cloned());
     command
 }

@@ -1,8 +1,9 @@
 //! Database directories: made once a machine, copied for each test.
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::chown,
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, chown},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -24,6 +25,13 @@ pub(crate) fn copy_of(name: &str, make: impl FnOnce(&Path)) -> TempDir {
     let dir = directory();
     copy(&ready, &dir.path().join("data"));
     dir
+}
+
+/// Writes a file that only who runs such a server may read.
+pub(crate) fn private(path: &Path, content: &str) {
+    let new = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    new.and_then(|mut file| file.write_all(content.as_bytes())).expect("a test's directory is writable");
+    give(path);
 }
 
 /// The command of a program that refuses to run as root.

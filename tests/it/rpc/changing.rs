@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
 use prost_types::FieldMask;
 use tokenward::proto::{
     AnswerSource, AuthenticateRequest, CacheEntryState, FlushCacheRequest, GetCacheStatsRequest, GetTokenRequest,
@@ -302,4 +303,18 @@ async fn a_change_that_is_complete_is_seen_on_every_replica() {
         let answer = there.try_authenticate(needs).await.expect("the service can tell");
         assert_eq!(answer.token.map(|token| token.scopes), Some(wanted.scopes), "round {round}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_use_is_written_when_the_service_ends() {
+    let mut stack = Stack::start(On::Postgres, With::Memory).await;
+    let (issued, before) = used(&stack.client()).await;
+    stack.server.signal(Signal::SIGTERM);
+    let (exit, _) = stack.server.exit(Duration::from_secs(20)).await;
+    assert!(exit.success(), "{exit}");
+    let next = stack.another_server().await;
+    let get = GetTokenRequest { token_id: issued.token_id };
+    let token = next.client().admin.get_token(get).await.expect("it is there").into_inner().token.expect("a record");
+    let last = seconds(token.last_used_time);
+    assert!((before - 60.0..=now() + 1.0).contains(&last), "{last}");
 }

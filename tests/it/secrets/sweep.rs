@@ -3,8 +3,9 @@
 use prost::Message as _;
 use tokenward::proto::{
     AuthenticateRequest, BatchAuthenticateRequest, Consistency, DeleteUserRequest, FlushCacheRequest, GetTokenRequest,
-    GetUserRequest, IssueTokenRequest, ListTokensRequest, RevokeAllRequest, RevokeRequest, UpsertUserRequest, User,
-    revoke_all_request::Except, revoke_request::Target,
+    GetUserRequest, IssueTokenRequest, ListTokensRequest, RevokeAllRequest, RevokeRequest, RotateTokenRequest, Token,
+    UpdateTokenRequest, UpsertUserRequest, User, WatchRevocationsRequest, revoke_all_request::Except,
+    revoke_request::Target,
 };
 use tonic::Status;
 
@@ -57,6 +58,13 @@ pub(super) async fn calls(scene: &mut Scene) {
     scene.note("BatchAuthenticate", said(&answer));
     let answer = admin.get_token(with_key(GetTokenRequest { token_id: alice.token_id.clone() }, ADMIN)).await;
     scene.note("GetToken", said(&answer));
+    let token = Some(Token { token_id: bob.token_id.clone(), display_name: "phone".to_owned(), ..Token::default() });
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["display_name".to_owned()] });
+    let update = UpdateTokenRequest { token, update_mask };
+    scene.note("UpdateToken", said(&admin.update_token(with_key(update, ADMIN)).await));
+    let rotate = RotateTokenRequest { token_id: bob.token_id.clone(), ..RotateTokenRequest::default() };
+    let rotated = admin.rotate_token(with_key(rotate, ADMIN)).await.expect("a token can be rotated").into_inner();
+    scene.tokens.push(Issued { secret: rotated.secret, token_id: rotated.token.expect("it has a record").token_id });
     let list = ListTokensRequest { user_id: "alice".to_owned(), page_size: 1, ..ListTokensRequest::default() };
     scene.note("ListTokens", said(&admin.list_tokens(with_key(list, ADMIN)).await));
     let user = User { user_id: "bob".to_owned(), active: true, ..User::default() };
@@ -94,6 +102,9 @@ pub(super) async fn refusals(scene: &mut Scene) {
     let list =
         ListTokensRequest { user_id: "alice".to_owned(), page_token: secret.clone(), ..ListTokensRequest::default() };
     scene.note("a token for a page token", said(&admin.list_tokens(with_key(list, ADMIN)).await));
+    let watch = WatchRevocationsRequest { start_revision: secret.clone() };
+    let watched = admin.watch_revocations(with_key(watch, ADMIN)).await.map(|_| tonic::Response::new(()));
+    scene.note("a token for a revision", said(&watched));
     let issue =
         IssueTokenRequest { user_id: "a".to_owned(), request_id: secret.clone(), ..IssueTokenRequest::default() };
     scene.note("a token for a request_id", said(&tokens.issue_token(with_key(issue, ADMIN)).await));

@@ -41,7 +41,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate with these names, and with 127.0.0.1, where the tests' servers listen.
+    /// A certificate with these names and addresses, and with 127.0.0.1, where the tests' servers listen.
     pub(crate) fn sign(&self, names: &[&str], validity: Validity) -> Signed {
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a good name");
         params.subject_alt_names.extend(names.iter().map(|name| san(name)));
@@ -63,7 +63,9 @@ fn key() -> KeyPair {
 
 fn san(name: &str) -> SanType {
     let ascii = "a test's name is ASCII";
-    if name.contains("://") {
+    if let Ok(address) = name.parse() {
+        SanType::IpAddress(address)
+    } else if name.contains("://") {
         SanType::URI(name.try_into().expect(ascii))
     } else {
         SanType::DnsName(name.try_into().expect(ascii))

@@ -1,0 +1,126 @@
+"""Prints the reports in a directory as the tables of docs/performance.md."""
+
+import json
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main(out):
+    reports = {path.stem: json.loads(path.read_text()) for path in sorted(out.glob("*.json"))}
+    print(machine())
+    beside(reports)
+    faults(reports)
+    singles(reports)
+    growth(reports)
+    h2load = out / "h2load.txt"
+    if h2load.exists():
+        print(f"Another generator on one cached token: {h2load.read_text().strip()}.\n")
+
+
+def machine():
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*: (.*)", cpuinfo)
+    versions = [
+        version("redis-server", "--version", r"v=([\d.]+)", "Redis"),
+        version("psql", "--version", r"([\d.]+)", "PostgreSQL"),
+        version("rustc", "--version", r"rustc ([\d.]+)", "rustc"),
+    ]
+    return (
+        f"{model.group(1) if model else platform.processor()}, {cpuinfo.count('processor\t')} processors; "
+        f"Linux {platform.release()}; {', '.join(filter(None, versions))}\n"
+    )
+
+
+def version(program, flag, pattern, name):
+    try:
+        text = subprocess.run([program, flag], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    found = re.search(pattern, text)
+    return f"{name} {found.group(1)}" if found else None
+
+
+def row(*cells):
+    print("| " + " | ".join(cells) + " |")
+
+
+def head(*cells):
+    row(*cells)
+    row(*["---" if at == 0 else "---:" for at in range(len(cells))])
+
+
+def number(value, digits=0):
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def beside(reports):
+    print("### Beside bare servers\n")
+    head("what", "server", "checks/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "SQL / 10,000", "Redis / 10,000", "wrong")
+    for name in ["hit", "hit-4x4", "near-hit", "batch", "miss"]:
+        report = reports.get(name)
+        if not report:
+            continue
+        for run in report["runs"]:
+            figures(name, run)
+        if report["ratio"]:
+            ratio = report["ratio"]
+            row(name, "**ratio**", f"**{ratio['checks_per_second']:.3f}**", number(ratio["p50"], 3),
+                number(ratio["p99"], 3), "", number(ratio["cpu_us_per_check"], 3), "", "", "")
+    print()
+
+
+def figures(name, run):
+    latency = run["latency_ms"]
+    row(name, run["server"], number(run["checks_per_second"]), number(latency["p50"], 3), number(latency["p99"], 3),
+        number(latency["p99_9"], 3), number(run["cpu_us_per_check"], 2), number(run["sql_per_10k_checks"], 1),
+        number(run["redis_per_10k_checks"], 1), str(run["wrong"]))
+
+
+def faults(reports):
+    print("### Faults at full load\n")
+    head("fault", "before /s", "during /s", "after /s", "to degraded ms", "to recovered ms", "longest call ms",
+         "longest gap ms", "failed", "wrong")
+    for name in ["redis-kill", "redis-hang", "db-kill"]:
+        report = reports.get(name)
+        if not report:
+            continue
+        run = report["runs"][0]
+        fault = run["fault"]
+        row(name, number(fault["before_per_second"]), number(fault["during_per_second"]),
+            number(fault["after_per_second"]), number(fault["to_degraded_ms"]), number(fault["to_recovered_ms"]),
+            number(run["longest_call_ms"], 1), number(run["longest_gap_ms"], 1), str(sum(run["failures"].values())),
+            str(run["wrong"]))
+    print()
+
+
+def singles(reports):
+    print("### Other loads\n")
+    head("what", "server", "checks/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "SQL / 10,000", "Redis / 10,000", "wrong")
+    for name in ["mixed", "unknown-flood", "revoke-storm", "hot-token", "cold-start"]:
+        if name in reports:
+            figures(name, reports[name]["runs"][0])
+    print()
+    cold = reports.get("cold-start")
+    if cold:
+        run = cold["runs"][0]
+        print(f"Start with a warm database: {number(run['startup_ms'])} ms from exec to listening; with an empty Redis, "
+              f"{number(run['ramp_ms'])} ms more until it is as fast as at the end.\n")
+
+
+def growth(reports):
+    report = reports.get("growth")
+    if not report:
+        return
+    print("### Growth\n")
+    head("rows", "tokens asked about", "checks/s", "p99 ms", "CPU us", "memory MiB")
+    for step in report["runs"][0]["steps"]:
+        row(number(step["rows"]), number(step["passed"]), number(step["checks_per_second"]), number(step["p99_ms"], 3),
+            number(step["cpu_us_per_check"], 2), number(step["resident_mib"], 1))
+    print()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

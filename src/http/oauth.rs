@@ -1,0 +1,106 @@
+//! OAuth's two questions about a token: `POST /introspect` (RFC 7662) and `POST /revoke` (RFC 7009).
+//!
+//! Unlike the rest of this listener they need a caller's credential, where callers are known. They ask the same core as
+//! `TokenService`, and are for the callers that may use `Authenticate` and `Revoke`.
+
+use std::sync::Arc;
+
+use axum::{
+    Form, Json, Router,
+    extract::{FromRequest as _, Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+
+use crate::{
+    callers::Caller,
+    config,
+    domain::{Authenticator, Clock, Freshness, Named, Presented, RevocationCause, Revoker, Token, TokenStore},
+    transport::Gate,
+};
+
+mod answer;
+mod client;
+
+use answer::{Introspection, Refusal, Revoked, Terms};
+
+const AUTHENTICATE: &str = "/tokenward.v1.TokenService/Authenticate";
+const REVOKE: &str = "/tokenward.v1.TokenService/Revoke";
+
+/// What the two routes need.
+#[derive(Debug)]
+pub struct OAuth<S, C> {
+    gate: Gate,
+    authenticator: Authenticator<S, C>,
+    revoker: Revoker<S, C>,
+    terms: Terms,
+}
+
+// === impl OAuth ===
+
+impl<S, C> OAuth<S, C> {
+    /// Serves these decisions to those whom `gate` lets through.
+    pub fn new(
+        gate: Gate,
+        authenticator: Authenticator<S, C>,
+        revoker: Revoker<S, C>,
+        settings: &config::Introspection,
+    ) -> Self {
+        Self { gate, authenticator, revoker, terms: Terms::new(settings) }
+    }
+}
+
+impl<S: TokenStore, C: Clock> OAuth<S, C> {
+    async fn introspect(&self, request: Request) -> Result<Introspection, Refusal> {
+        let Caller { quota, .. } = client::admit(&self.gate, request.headers(), AUTHENTICATE)?;
+        let token = token(request).await?;
+        let presented = Presented {
+            token: Token::parse(token).ok(),
+            required_scopes: Vec::new(),
+            freshness: Freshness::Any,
+            quota: Some(quota),
+            min_revision: None,
+        };
+        let answer = self.authenticator.authenticate(presented).await?;
+        // RFC 7662, section 2.2: of a token that is not active nothing else is said.
+        Ok(answer.verdict.map_or(Introspection::Inactive, |record| self.terms.active(&record)))
+    }
+
+    async fn revoke(&self, request: Request) -> Result<Revoked, Refusal> {
+        client::admit(&self.gate, request.headers(), REVOKE)?;
+        // RFC 7009, section 2.2: what is no token has ended already.
+        let Ok(token) = Token::parse(token(request).await?) else { return Ok(Revoked::default()) };
+        let revocation = self.revoker.revoke(Named::Token(token), RevocationCause::Unspecified).await?;
+        Ok(revocation.propagation.into())
+    }
+}
+
+/// The routes.
+pub fn routes<S: TokenStore, C: Clock>(oauth: OAuth<S, C>) -> Router {
+    Router::new()
+        .route("/introspect", post(introspect::<S, C>))
+        .route("/revoke", post(revoke::<S, C>))
+        .with_state(Arc::new(oauth))
+}
+
+async fn introspect<S: TokenStore, C: Clock>(State(oauth): State<Arc<OAuth<S, C>>>, request: Request) -> Response {
+    oauth.introspect(request).await.map_or_else(IntoResponse::into_response, |it| Json(it).into_response())
+}
+
+async fn revoke<S: TokenStore, C: Clock>(State(oauth): State<Arc<OAuth<S, C>>>, request: Request) -> Response {
+    oauth.revoke(request).await.map_or_else(IntoResponse::into_response, |it| Json(it).into_response())
+}
+
+/// The one `token` of the form. `token_type_hint` may be ignored, since every token is found in the same way; and so are
+/// fields that nobody knows.
+async fn token(request: Request) -> Result<String, Refusal> {
+    let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;
+    let Form(fields) = form.map_err(|rejection| Refusal::unreadable(rejection.status()))?;
+    let mut tokens = fields.into_iter().filter_map(|(name, value)| (name == "token").then_some(value));
+    match (tokens.next(), tokens.next()) {
+        (Some(token), None) if !token.is_empty() => Ok(token),
+        // RFC 6749, section 3.1: no value is no parameter, and none comes twice.
+        _ => Err(Refusal::unreadable(StatusCode::BAD_REQUEST)),
+    }
+}

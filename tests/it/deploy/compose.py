@@ -1,0 +1,162 @@
+"""The compose files: each by itself, each overlay on the base, and what the containers would run with."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import compose_spec
+
+from common import DEPLOY, ROOT, load, ok, settings
+
+OVERLAYS = [None, "sentinel", "cluster", "tls"]
+# Lists that an overlay replaces (Compose Specification, "Merge and override"); it appends to others.
+REPLACED = {"command", "entrypoint", "test"}
+
+
+def merge(base, over, key=None):
+    if isinstance(base, dict) and isinstance(over, dict):
+        return base | {name: merge(base[name], value, name) if name in base else value for name, value in over.items()}
+    if isinstance(base, list) and isinstance(over, list) and key not in REPLACED:
+        return base + [it for it in over if it not in base]
+    return over
+
+
+def interpolated(node, variables):
+    """As Compose does it; `:?` refuses a variable that is not set."""
+    if isinstance(node, dict):
+        return {key: interpolated(value, variables) for key, value in node.items()}
+    if isinstance(node, list):
+        return [interpolated(it, variables) for it in node]
+    if not isinstance(node, str):
+        return node
+    return re.sub(r"\$\{(\w+):\?[^}]*\}|\$\$", lambda it: variables[it[1]] if it[1] else "$", node)
+
+
+def project(home, overlay):
+    lines = (home / ".env").read_text().split()
+    variables = dict(line.split("=", 1) for line in lines)
+    base = interpolated(load(home / "compose.yaml"), variables)
+    if overlay is None:
+        return base
+    whole = merge(base, interpolated(load(home / f"compose.{overlay}.yaml"), variables))
+    for service in whole["services"].values():
+        extends = service.pop("extends", None)
+        if extends:
+            assert extends["file"] == "compose.yaml"
+            service |= merge(base["services"][extends["service"]], service)
+    return whole
+
+
+def is_whole(home, overlay, whole):
+    compose_spec.PyCompose.from_json(json.dumps(whole)).validate()
+    services = whole["services"]
+    for name, service in services.items():
+        for kind in ("secrets", "configs"):
+            for use in service.get(kind, []):
+                source = use["source"] if isinstance(use, dict) else use
+                assert (home / whole[kind][source]["file"]).is_file(), f"{overlay}: {name}: {source}"
+        for dependency, condition in service.get("depends_on", {}).items():
+            healthy = condition["condition"] == "service_healthy"
+            image = services[dependency]["image"] == "tokenward"
+            assert not healthy or image or "healthcheck" in services[dependency], f"{name}: {dependency}"
+        assert name == "postgres" or (service["read_only"] and service["cap_drop"] == ["ALL"]), name
+    ok(f"{overlay}: every secret, file and service that is named is there")
+
+
+def the_program_accepts(home, overlay, whole):
+    """The settings of the replicas and of the migrating job, with the secrets that these containers have."""
+    for name in ("tokenward", "migrate"):
+        service = whole["services"][name]
+        with tempfile.TemporaryDirectory() as directory:
+            run = pathlib.Path(directory) / "secrets"
+            run.mkdir()
+            for secret in service["secrets"]:
+                shutil.copy(home / whole["secrets"][secret]["file"], run / secret)
+            # No server is asked here: what the database is for is checked elsewhere.
+            for url in run.glob("database-url*"):
+                url.write_text(f"sqlite://{directory}/t.db")
+            places = [("/run/secrets", str(run)), ("/etc/tokenward/callers.toml", f"{directory}/callers.toml")]
+            texts = {file: (home / file).read_text() for file in ("tokenward.toml", "callers.toml")}
+            environment = {key: str(value) for key, value in service.get("environment", {}).items()}
+            for old, new in places:
+                texts = {file: text.replace(old, new) for file, text in texts.items()}
+                environment = {key: value.replace(old, new) for key, value in environment.items()}
+            (pathlib.Path(directory) / "callers.toml").write_text(texts["callers.toml"])
+            settings(directory, texts["tokenward.toml"], environment)
+    ok(f"{overlay}: the program accepts its settings, callers and certificates")
+
+
+def redis_accepts(home, overlay, whole):
+    """The real server, with the options of each container."""
+    for name, service in whole["services"].items():
+        if not name.startswith("redis"):
+            continue
+        with tempfile.TemporaryDirectory() as directory:
+            socket = f"{directory}/s"
+            command = [
+                str(word).replace("/run/secrets", f"{directory}/secrets").replace("/data", directory)
+                for word in service["command"]
+            ]
+            os.mkdir(f"{directory}/secrets")
+            for secret in service["secrets"]:
+                shutil.copy(home / whole["secrets"][secret]["file"], f"{directory}/secrets/{secret}")
+            # The last one wins: nobody needs a TCP port here.
+            command += ["--port", "0", "--tls-port", "0", "--unixsocket", socket, "--dir", directory]
+            command += ["--replicaof", "no", "one"] if "--replicaof" in command else []
+            command += ["--cluster-port", "1"] if "--cluster-enabled" in command else []
+            answers(command, socket, (home / "secrets/redis-password").read_text().strip())
+    ok(f"{overlay}: redis-server accepts its options")
+
+
+def answers(command, socket, password):
+    if "--cluster-enabled" in command:
+        # A node of a cluster wants a port for the others, and fails to get one later than it reads its options.
+        command = [*command, "--bind", "127.0.0.1"]
+        command[command.index("--cluster-enabled") + 1] = "no"
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        environment = os.environ | {"REDISCLI_AUTH": password}
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert server.poll() is None, server.stdout.read()
+            ping = subprocess.run(["redis-cli", "-s", socket, "ping"], env=environment, capture_output=True, text=True)
+            if ping.stdout.strip() == "PONG":
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"no answer: {command}")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        deploy = pathlib.Path(directory) / "deploy"
+        shutil.copytree(DEPLOY / "compose", deploy / "compose", ignore=shutil.ignore_patterns("secrets", "data", ".env"))
+        shutil.copytree(DEPLOY / "envoy", deploy / "envoy")
+        home = deploy / "compose"
+        for _ in range(2):
+            subprocess.run([home / "init"], check=True, stdout=subprocess.DEVNULL)
+            made = {file: file.read_bytes() for file in (home / "secrets").rglob("*") if file.is_file()}
+        subprocess.run([home / "init"], check=True, stdout=subprocess.DEVNULL)
+        assert made == {file: file.read_bytes() for file in made}, "what is there stays"
+        assert all(file.stat().st_mode & 0o077 == 0 for file in made), "nobody else can read them"
+        ignored = (home / ".gitignore").read_text().split()
+        assert ignored == ["/.env", "/data/", "/secrets/"] and (home / "data/redis-6").is_dir()
+        ok("init makes every secret once")
+        for overlay in OVERLAYS:
+            whole = project(home, overlay)
+            is_whole(home, overlay, whole)
+            the_program_accepts(home, overlay, whole)
+            redis_accepts(home, overlay, whole)
+        build = whole["services"]["tokenward"]["build"]
+        assert (DEPLOY / "compose" / build["context"]).resolve() == ROOT and (ROOT / build["dockerfile"]).is_file()
+
+
+sys.exit(main())

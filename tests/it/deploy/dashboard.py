@@ -1,0 +1,58 @@
+"""Grafana's dashboard: each query is PromQL, and names a metric that exists and labels that it has."""
+
+import json
+import re
+import sys
+
+import promql_parser
+
+from common import DEPLOY, ROOT, ok
+
+# What Prometheus adds to every sample.
+TARGET = {"job", "instance"}
+
+
+def selectors(node, grouped=frozenset()):
+    """Each selector, with the labels that what is made of it is grouped by."""
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node, grouped
+    if isinstance(node, promql_parser.AggregateExpr) and node.modifier:
+        grouped = grouped | set(node.modifier.labels)
+    for name in ("expr", "lhs", "rhs", "vector_selector", "args"):
+        child = getattr(node, name, None)
+        for it in child if isinstance(child, (list, tuple)) else [child]:
+            if it is not None:
+                yield from selectors(it, grouped)
+
+
+def main():
+    """What exists is what docs/metrics.md lists, which another test compares with a scrape."""
+    rows = re.findall(r"(?m)^\| `(\w+)` \| \w+ \| *([^|]*?) *\|", (ROOT / "docs/metrics.md").read_text())
+    labels = {name: set(re.findall(r"`(\w+)`", of)) for name, of in rows} | {"up": set()}
+    assert len(labels) > 30, rows
+    dashboard = json.loads((DEPLOY / "grafana/dashboard.json").read_text())
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    queries = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+    for title, expression in queries:
+        concrete = expression.replace("$__rate_interval", "1m").replace("$job", "j").replace("$instance", "i")
+        assert "$" not in concrete, concrete
+        found = list(selectors(promql_parser.parse(concrete)))
+        assert found, f"{title}: {expression}"
+        for selector, grouped in found:
+            metric = selector.name if selector.name in labels else re.sub(r"_(bucket|sum|count)$", "", selector.name)
+            assert metric in labels, f"{title}: there is no metric {selector.name}"
+            used = {matcher.name for matcher in selector.matchers.matchers} | grouped
+            unknown = used - labels[metric] - TARGET - ({"le"} if metric != selector.name else set())
+            assert not unknown, f"{title}: {metric} has no label {unknown}"
+    ok(f"{len(queries)} queries name metrics that exist")
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+    boxes = [panel["gridPos"] for panel in dashboard["panels"]]
+    for at, one in enumerate(boxes):
+        for other in boxes[at + 1 :]:
+            apart = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+            assert apart or one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"], (one, other)
+    ok("no panel covers another")
+
+
+sys.exit(main())

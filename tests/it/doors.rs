@@ -1,0 +1,74 @@
+//! The other doors on the same core: Envoy's `ext_authz`, OAuth's introspection.
+
+use std::fs;
+
+use tempfile::TempDir;
+use tokenward::proto::{IssueTokenRequest, RevokeRequest, revoke_request::Target};
+
+use crate::harness::{
+    client::{Client, Issued, for_user},
+    server::{Settings, directory, setting},
+};
+
+mod envoy;
+mod examples;
+mod ext_authz;
+mod http;
+mod introspection;
+
+/// A key of the caller that may do everything.
+const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
+/// A key of the caller that may only ask for Envoy.
+const ENVOY: &str = "envoy-key-0123456789abcdef0123456789abcdef";
+
+const CALLERS: &str = r#"
+    [[caller]]
+    name = "admin"
+    keys_file = "admin.keys"
+    methods = ["*"]
+
+    [[caller]]
+    name = "envoy"
+    keys_file = "envoy.keys"
+    methods = ["Authorization/Check"]
+"#;
+
+/// The door for Envoy is open.
+const ENABLED: (&str, &str) = ("TOKENWARD_EXT_AUTHZ__ENABLED", "true");
+
+/// A directory with the callers file and the keys, and the setting that names the file.
+fn callers() -> (TempDir, Settings) {
+    let dir = directory();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("it is writable");
+    write("admin.keys", ADMIN);
+    write("envoy.keys", ENVOY);
+    write("callers.toml", CALLERS);
+    let file = dir.path().join("callers.toml");
+    let settings = vec![setting("TOKENWARD_CALLERS__FILE", file.to_str().expect("a test's path is text"))];
+    (dir, settings)
+}
+
+/// A request with a key.
+fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let header = format!("Bearer {key}").parse().expect("a test's key is visible ASCII");
+    request.metadata_mut().insert("authorization", header);
+    request
+}
+
+/// A token with scopes, issued by the administrator.
+async fn issue(client: &Client, user: &str, scopes: &[&str]) -> Issued {
+    let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    issue_request(client, IssueTokenRequest { scopes, ..for_user(user) }).await
+}
+
+async fn issue_request(client: &Client, request: IssueTokenRequest) -> Issued {
+    let issued = client.tokens.clone().issue_token(with_key(request, ADMIN)).await;
+    issued.expect("a token can be issued").into_inner().into()
+}
+
+/// Ends a token, as the administrator.
+async fn revoke(client: &Client, secret: &str) {
+    let request = RevokeRequest { target: Some(Target::Token(secret.to_owned())), ..RevokeRequest::default() };
+    client.tokens.clone().revoke(with_key(request, ADMIN)).await.expect("a token can be revoked");
+}
