@@ -362,6 +362,7 @@ pub struct Breaker {
 
 /// The tokens that are issued.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own, on or off")]
 #[serde(default)]
 pub struct Tokens {
     /// Lifetime of a token whose issuer asks for none.

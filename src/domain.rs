@@ -25,7 +25,7 @@ mod token;
 mod users;
 mod watch;
 
-pub use administration::{Administration, Rotated, Rotation, TokenChange, Used, UserQuery};
+pub use administration::{Administration, Expiry, Rotated, Rotation, TokenChange, Used, UserQuery};
 pub use administrator::{Administrator, Replaced, Replacement, Update, UserPage};
 pub use authenticator::{Answer, Authenticator, Presented};
 pub use clock::{SetClock, SystemClock};

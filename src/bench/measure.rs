@@ -9,7 +9,7 @@ use super::{
     Error, Plan, Scenario, Shape,
     deck::Deck,
     load::{Load, Warm},
-    private::{Fault, Ground, Stand, Usage},
+    private::{Fault, Ground, Stand, Usage, own_cpu},
     report::{Marks, Run},
     wire::Address,
 };
@@ -45,6 +45,7 @@ pub(super) async fn measure(
         Some((ground, stand)) => Some(ground.before(stand).await),
         None => None,
     };
+    let spent = own_cpu();
     load.begin();
     let marks = match (plan.scenario.fault(), &mut servers) {
         (Some(fault), Some((ground, _))) => Some(broken(plan.duration, fault, ground, &load, watch).await?),
@@ -54,6 +55,7 @@ pub(super) async fn measure(
         }
     };
     let (time, tally) = (load.elapsed(), load.take());
+    let spent = own_cpu().zip(spent).and_then(|(now, then)| now.checked_sub(then));
     let mut run = match (&servers, before) {
         (Some((ground, stand)), Some(before)) => {
             Run::new(&tally, time, ground.after(stand).await.since(before), marks).of(stand)
@@ -63,6 +65,7 @@ pub(super) async fn measure(
     if !plan.scenario.has_warmup() {
         run = run.with_ramp(&tally);
     }
+    run.load_cpu_us_per_check = spent.and_then(|spent| super::report::micros_each(spent, run.checks));
     let is_dry = load.is_dry();
     load.stop().await;
     if is_dry && plan.scenario != Scenario::Growth { Err(Error::Dry) } else { Ok(run) }

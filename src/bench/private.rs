@@ -9,6 +9,7 @@ mod process;
 mod redis;
 mod service;
 
+pub(super) use self::process::own_cpu;
 pub use self::{process::Cpus, service::Contender};
 
 use self::{postgres::Postgres, process::Account, redis::Redis, service::Service};

@@ -48,6 +48,10 @@ pub(super) struct Run {
     /// The longest time without a right answer.
     pub(super) longest_gap_ms: f64,
     pub(super) cpu_us_per_check: Option<f64>,
+    /// Share of one core that the service used.
+    pub(super) cores: Option<f64>,
+    /// What the load itself cost.
+    pub(super) load_cpu_us_per_check: Option<f64>,
     pub(super) sql_per_10k_checks: Option<f64>,
     pub(super) sql_per_second: Option<f64>,
     pub(super) redis_per_10k_checks: Option<f64>,
@@ -205,7 +209,7 @@ impl Run {
         let checks = tally.checks();
         let count = checks.checks;
         let per_10k = |used: Option<u64>| Some(float(used?) * 10_000.0 / float(count.max(1)));
-        let cpu = usage.cpu.filter(|_| count > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / float(count));
+        let cpu = usage.cpu.and_then(|cpu| micros_each(cpu, count));
         let several = tally.kinds.len() > 1;
         let kinds = tally.kinds.iter().filter(|_| several);
         Self {
@@ -218,6 +222,8 @@ impl Run {
             longest_call_ms: millis(tally.longest),
             longest_gap_ms: millis(tally.gap),
             cpu_us_per_check: cpu,
+            cores: usage.cpu.filter(|_| !time.is_zero()).map(|cpu| cpu.div_duration_f64(time)),
+            load_cpu_us_per_check: None,
             sql_per_10k_checks: per_10k(usage.sql),
             sql_per_second: usage.sql.map(|sql| per_second(sql, time)),
             redis_per_10k_checks: per_10k(usage.redis),
@@ -295,6 +301,11 @@ fn median(sorted: &[f64]) -> f64 {
         odd if odd % 2 == 1 => sorted[odd / 2],
         even => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
     }
+}
+
+/// Processor time for each check; `None` without checks.
+pub(super) fn micros_each(cpu: Duration, checks: u64) -> Option<f64> {
+    (checks > 0).then(|| cpu.as_secs_f64() * 1e6 / float(checks))
 }
 
 /// A count as a rate.

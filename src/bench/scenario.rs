@@ -105,7 +105,8 @@ impl Scenario {
     /// What the service is told beyond where its servers are.
     pub(super) fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::NearHit => &[("TOKENWARD_CACHE__NEAR", "true")],
+            // The memory of one replica is out of reach of the tombstones of another.
+            Self::NearHit => &[("TOKENWARD_CACHE__NEAR", "true"), ("TOKENWARD_COHERENCE__REVOKE_ACK", "lease")],
             _ => &[],
         }
     }

@@ -267,11 +267,11 @@ impl SharedCache {
         let key = self.inner.keys.of(id);
         let by_hash = |redis: Redis| {
             let (key, arguments) = (key.clone(), arguments.clone());
-            async move { redis.evalsha(script.sha, key, arguments).await }
+            async move { redis.evalsha::<Value, _, _, _>(script.sha, key, arguments).await }
         };
         let whole = |redis: Redis| {
             let (key, arguments) = (key.clone(), arguments.clone());
-            async move { redis.eval(script.text, key, arguments).await }
+            async move { redis.eval::<Value, _, _, _>(script.text, key, arguments).await }
         };
         match self.write("EVALSHA", by_hash).await {
             Err(error) if error.is("NOSCRIPT") => self.write("EVAL", whole).await,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    process::{Pid, Signal, geteuid, kill_process},
+    process::{Pid, Signal, geteuid, getpid, kill_process},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
@@ -74,9 +74,7 @@ impl Process {
 
     /// Processor time that it has used, of its threads that have ended too.
     pub(super) fn cpu(&self) -> Option<Duration> {
-        let stat = stat(self.pid())?;
-        let ticks = |at: usize| stat.get(at)?.parse::<u32>().ok();
-        Some(Duration::from_secs(1) * (ticks(USER_TIME)? + ticks(SYSTEM_TIME)?) / TICKS_PER_SECOND)
+        cpu(self.pid())
     }
 
     /// Its memory that is in RAM, in bytes.
@@ -127,6 +125,17 @@ fn command_name(command: &Command) -> String {
 fn signal(pid: Pid, signal: Signal) {
     // One that has just ended cannot be signalled, which is as good.
     let _ = kill_process(pid, signal);
+}
+
+/// Processor time that this program has used.
+pub(in super::super) fn own_cpu() -> Option<Duration> {
+    cpu(getpid())
+}
+
+fn cpu(pid: Pid) -> Option<Duration> {
+    let stat = stat(pid)?;
+    let ticks = |at: usize| stat.get(at)?.parse::<u32>().ok();
+    Some(Duration::from_secs(1) * (ticks(USER_TIME)? + ticks(SYSTEM_TIME)?) / TICKS_PER_SECOND)
 }
 
 /// The fields of proc(5)'s `stat` after the program's name, which stands in parentheses and may hold anything.

@@ -59,6 +59,8 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         row(report, "longest call ms", |run| format!("{:.1}", run.longest_call_ms)),
         row(report, "longest gap ms", |run| format!("{:.1}", run.longest_gap_ms)),
         row(report, "CPU us/check", |run| maybe(run.cpu_us_per_check, 2)),
+        row(report, "cores used", |run| maybe(run.cores, 2)),
+        row(report, "load's CPU us/check", |run| maybe(run.load_cpu_us_per_check, 2)),
         row(report, "SQL per 10,000", |run| maybe(run.sql_per_10k_checks, 1)),
         row(report, "SQL/s", |run| maybe(run.sql_per_second, 1)),
         row(report, "Redis per 10,000", |run| maybe(run.redis_per_10k_checks, 1)),

@@ -7,7 +7,7 @@ use fred::{
 use futures::future::try_join_all;
 
 use super::{
-    CacheError, Redis, SharedCache,
+    CacheError, SharedCache,
     script::{GET_ALL, Script},
 };
 use crate::{
@@ -37,10 +37,10 @@ impl SharedCache {
         let count = |count: usize| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
         let head = [GET_ALL.sha.into(), count(digests.len())];
         let arguments: Vec<Value> = head.into_iter().chain(keys).chain([count(MAX_BYTES)]).collect();
-        let values = match self.run_get_all(arguments.clone()).await {
+        let values = match self.run_get_all(&arguments).await {
             Err(error) if error.is("NOSCRIPT") => {
                 self.load(GET_ALL).await?;
-                self.run_get_all(arguments).await?
+                self.run_get_all(&arguments).await?
             }
             known => known?,
         };
@@ -52,13 +52,9 @@ impl SharedCache {
     }
 
     /// A script that only reads runs while writes are paused, too.
-    async fn run_get_all(&self, arguments: Vec<Value>) -> Result<Vec<Value>, CacheError> {
-        let script = |redis: Redis| {
-            let arguments = arguments.clone();
-            let command = CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
-            async move { redis.custom(command, arguments).await }
-        };
-        self.read("EVALSHA_RO", script).await
+    async fn run_get_all(&self, arguments: &[Value]) -> Result<Vec<Value>, CacheError> {
+        let command = || CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
+        self.read("EVALSHA_RO", async |redis| redis.custom(command(), arguments.to_vec()).await).await
     }
 
     async fn load(&self, script: Script) -> Result<(), CacheError> {

@@ -25,7 +25,7 @@ fn change(record: &TokenRecord) -> TokenChange {
 }
 
 fn ends(record: &TokenRecord, expiry: Option<Timestamp>) -> TokenChange {
-    TokenChange { expiry: Some(expiry), ..change(record) }
+    TokenChange { expiry: Some(expiry.into()), ..change(record) }
 }
 
 fn later(minutes: i64) -> Timestamp {
