@@ -22,11 +22,13 @@ use crate::{
     },
     http::{self, Sources},
     journal::{self, DatabaseClock, Terms},
+    metrics::rpc::Rpcs,
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
+    telemetry,
     threads::Threads,
     transport::{
-        self, Caches, Closing, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
+        self, Caches, Closing, Counts, Exposure, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens, Vitals,
         Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
@@ -34,6 +36,8 @@ use crate::{
 };
 
 mod door;
+mod level;
+mod metrics;
 mod second;
 mod upkeep;
 mod vitals;
@@ -124,13 +128,17 @@ pub enum Migrate {
     Status,
 }
 
-/// Serves until a signal, then drains.
+/// Serves until a signal, then drains. On SIGHUP the settings are put together again by `reread`, for `log.level` alone.
 ///
 /// # Errors
 /// When a part cannot be built, the listener cannot be bound, or a background task ends.
-pub async fn serve(config: Config) -> Result<(), Error> {
+pub async fn serve(
+    config: Config,
+    reread: impl Fn() -> Result<Config, config::Faults> + Send + Sync + 'static,
+) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let mut background = JoinSet::new();
+    background.spawn(level::follow(config.log.level.clone(), reread));
     let (gate, tls) = door::guard(&config, &mut background)?;
     let database = open(&config).await?;
     let threads = Threads::start(NonZeroUsize::new(config.server.threads as usize)).await?;
@@ -151,6 +159,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));
     let facts = facts(door::exposure(&config, &address), &database, &tiers, &clock);
     let (journal, terms) = (proof.journal.clone(), proof.terms);
+    let seen = journal.clone();
     let store = Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache);
     let store = Arc::new(if config.tokens.track_last_used { store.keeping_uses() } else { store });
     background.spawn(keep_writing_used(Arc::clone(&store)));
@@ -159,15 +168,26 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
     let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
+    let (rpcs, counts) = (Rpcs::start(), Counts::default());
+    let gathered = metrics::Gathered {
+        rpcs,
+        counts: counts.clone(),
+        store: Arc::clone(&store),
+        database: database.clone(),
+        redis: redis.clone(),
+        journal: seen,
+        readiness: probes.readiness(),
+    };
+    let recent = gathered.recent(&mut background);
     let sources =
-        Sources { readiness: probes.readiness(), registry: second::registry(&store), replica: Arc::clone(&replica) };
+        Sources { readiness: probes.readiness(), registry: gathered.registry(), recent, replica: Arc::clone(&replica) };
     let second = second.map(|second| second.start(http::router(sources), &mut background));
-    let services = services(&config, &store, replica, probes, watchers, &clock);
+    let services = services(&config, &store, replica, probes, watchers, &clock, counts);
 
     door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
     let (socket, stop, changes) =
         (Socket { listener, tls, threads: &threads }, shutdown.stop.clone(), store.changes_ended());
-    let serving = transport::serve(socket, &config.server, gate, services, stop, changes);
+    let serving = transport::serve(socket, &config.server, gate, rpcs, services, stop, changes);
     let ending = async {
         let signal = signals.received().await;
         tracing::info!(signal, "draining");
@@ -188,6 +208,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     }
     close(&database, redis.as_ref()).await;
     tracing::info!("stopped");
+    telemetry::flush().await;
     Ok(())
 }
 
@@ -367,6 +388,9 @@ fn watched(
     move || Vitals {
         circuit_breaker: redis.as_ref().map(|redis| vitals::breaker(redis, &journal.clock())),
         coherence: vitals::coherence(&journal, terms, &store),
+        transitions: redis.as_ref().map(|redis| vitals::transitions(redis, &journal.clock())).unwrap_or_default(),
+        lease_age: journal.health().lease_age.filter(|_| !terms.max_staleness.is_zero()),
+        oldest_owed: store.oldest_owed(),
     }
 }
 
@@ -377,6 +401,7 @@ fn services<V>(
     probes: health::Probes,
     watchers: Watchers<journal::Handle>,
     clock: &DatabaseClock,
+    counts: Counts,
 ) -> Services<Store, DatabaseClock, V, journal::Handle> {
     let clock = || clock.clone();
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
@@ -386,6 +411,7 @@ fn services<V>(
             Authenticator::new(Arc::clone(store), clock(), hashing(config), sliding(&config.tokens)),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config)),
+            counts,
         ),
         admin: TokenAdmin::new(Arc::clone(&users), Arc::clone(&administrator), watchers, clock()),
         owners: Owners::new(users, administrator),

@@ -7,11 +7,14 @@ pub mod domain;
 
 pub mod component;
 pub mod config;
+pub mod metrics;
 mod mutant;
 pub mod threads;
 
 pub mod callers;
 pub mod reload;
+pub mod request;
+pub mod spans;
 
 pub mod cache;
 pub mod journal;

@@ -9,6 +9,7 @@ use tower::Layer as _;
 use crate::{
     config,
     domain::{Administration, Clock, Epochs, Inspection, Revocations, TokenStore},
+    metrics::rpc::Rpcs,
     proto::{
         DESCRIPTORS, cache_service_server::CacheServiceServer, health::health_server::HealthServer,
         status_service_server::StatusServiceServer, token_admin_service_server::TokenAdminServiceServer,
@@ -24,6 +25,7 @@ mod cache_service;
 mod caller;
 pub(crate) mod connection;
 mod convert;
+mod counted;
 mod edge;
 pub mod health;
 pub(crate) mod listener;
@@ -44,7 +46,7 @@ pub use listener::{Address, Listener};
 pub use status::ERROR_DOMAIN;
 pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
 pub use token_admin_service::TokenAdmin;
-pub use token_service::Tokens;
+pub use token_service::{Counts, Tokens};
 pub use user_service::Owners;
 pub use watchers::{Closing, Watchers};
 
@@ -85,6 +87,7 @@ pub async fn serve<S, C, V, R>(
     socket: Socket<'_>,
     settings: &config::Server,
     gate: Gate,
+    rpcs: &'static Rpcs,
     services: Services<S, C, V, R>,
     stop: CancellationToken,
     changes: impl Future<Output = ()>,
@@ -94,7 +97,7 @@ pub async fn serve<S, C, V, R>(
     V: Fn() -> Vitals + Send + Sync + 'static,
     R: Revocations,
 {
-    let edge = EdgeLayer::new(gate, settings.max_concurrent_requests, settings.request_timeout);
+    let edge = EdgeLayer::new(gate, rpcs, settings.max_concurrent_requests, settings.request_timeout);
     let services = edge.layer(routes(settings, services).prepare());
     accept::serve(socket, settings, services, stop, changes).await;
 }

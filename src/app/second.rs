@@ -1,10 +1,9 @@
 //! The second listener, from its setting to its end.
 
-use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Error, Store, door};
+use super::{Error, door};
 use crate::{
     config::Http,
     http,
@@ -33,17 +32,6 @@ pub(super) async fn bind(settings: &Http) -> Result<Option<Bound>, Error> {
     let listener = door::bind("http.listen", &settings.listen).await?;
     let address = listener.address()?;
     Ok(Some(Bound { listener, address, connections: settings.max_connections }))
-}
-
-/// Everything that is counted, for a scrape.
-pub(super) fn registry(store: &Store) -> Registry {
-    let registry = Registry::new();
-    let all: [Box<dyn prometheus::core::Collector>; 2] =
-        [Box::new(store.counters().clone()), Box::new(prometheus::process_collector::ProcessCollector::for_self())];
-    for collector in all {
-        registry.register(collector).expect("no name stands twice");
-    }
-    registry
 }
 
 // === impl Bound ===

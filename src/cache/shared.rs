@@ -25,6 +25,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tracing::Instrument as _;
 
 mod batch;
 mod client;
@@ -53,6 +54,7 @@ use crate::{
     config,
     domain::{Digest, TokenId},
     mutant::{self, Mutant},
+    spans,
     threads::Threads,
 };
 
@@ -140,7 +142,7 @@ impl SharedCache {
     /// # Errors
     /// [`CacheError`]; `Refused` (MISCONF) when Redis only refuses writes.
     pub async fn ping(&self) -> Result<(), CacheError> {
-        self.read(async |redis| redis.ping::<Value>(None).await).await.map(drop)
+        self.read("PING", async |redis| redis.ping::<Value>(None).await).await.map(drop)
     }
 
     /// The breaker that every command passes.
@@ -158,7 +160,7 @@ impl SharedCache {
     /// Reads the fact of a token, at most [`MAX_BYTES`] of it and one more to tell that there are more.
     pub(super) async fn get(&self, digest: Digest) -> Result<Result<Fact, NoFact>, CacheError> {
         let key = || self.inner.keys.of(digest.token_id());
-        match self.read(async |redis| redis.getrange::<Value, _>(key(), 0, MAX_BYTES).await).await {
+        match self.read("GETRANGE", async |redis| redis.getrange::<Value, _>(key(), 0, MAX_BYTES).await).await {
             Ok(value) => Ok(Fact::decode(value.as_bytes().unwrap_or_default(), digest, &self.inner.mac_keys)),
             Err(error) if error.is("WRONGTYPE") => Ok(Err(Refusal::Type.into())),
             Err(error) => Err(error),
@@ -168,7 +170,7 @@ impl SharedCache {
     /// What stands at a token's key whose digest is not known, so that no fact can be told from a forged one.
     pub(super) async fn kind(&self, id: TokenId) -> Result<NoFact, CacheError> {
         let key = || self.inner.keys.of(id);
-        match self.read(async |redis| redis.getrange::<Value, _>(key(), 0, 0).await).await {
+        match self.read("GETRANGE", async |redis| redis.getrange::<Value, _>(key(), 0, 0).await).await {
             Ok(value) => Ok(match value.as_bytes().unwrap_or_default() {
                 [] => NoFact::Absent,
                 [TOMBSTONE, ..] => NoFact::Tombstone,
@@ -181,7 +183,7 @@ impl SharedCache {
 
     /// How long what stands at a token's key is kept; `None` when that is not known.
     pub(super) async fn remaining(&self, id: TokenId) -> Option<Duration> {
-        let left: i64 = self.read(async |redis| redis.pttl(self.inner.keys.of(id)).await).await.ok()?;
+        let left: i64 = self.read("PTTL", async |redis| redis.pttl(self.inner.keys.of(id)).await).await.ok()?;
         u64::try_from(left).ok().map(Duration::from_millis)
     }
 
@@ -190,7 +192,7 @@ impl SharedCache {
         if self.client().is_clustered() {
             return None;
         }
-        self.read(async |redis| redis.dbsize().await).await.ok()
+        self.read("DBSIZE", async |redis| redis.dbsize().await).await.ok()
     }
 
     /// The bytes of a fact, as [`Self::put`] takes them; `None` when it is too large to be stored.
@@ -203,7 +205,8 @@ impl SharedCache {
         let arguments = vec![Value::Bytes(entry.into()), millis(life).into()];
         if mutant::is(Mutant::PutGuard) {
             let key = self.inner.keys.of(id);
-            self.write(async |redis| redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await).await?;
+            self.write("EVAL", async |redis| redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await)
+                .await?;
             return Ok(Put::Stored);
         }
         let answer = self.evaluate(PUT, id, arguments).await?;
@@ -218,7 +221,7 @@ impl SharedCache {
         let (tombstone, expire) = (Value::Bytes(vec![TOMBSTONE].into()), Some(Expiration::PX(millis(life))));
         let key = self.inner.keys.of(id);
         let set = async |redis: Redis| patient(&redis).set::<(), _, _>(key, tombstone, expire, None, false).await;
-        let buried = self.write(set).await;
+        let buried = self.write("SET", set).await;
         if matches!(buried, Err(CacheError::Refused(_))) {
             let _best_effort = self.drop_fact(id).await;
         }
@@ -233,25 +236,33 @@ impl SharedCache {
     /// Runs a script on a token's key, by its hash where Redis has it.
     async fn evaluate(&self, script: Script, id: TokenId, arguments: Vec<Value>) -> Result<Value, CacheError> {
         let (key, again) = (self.inner.keys.of(id), arguments.clone());
-        match self.write(async |redis| redis.evalsha(script.sha, key.clone(), again).await).await {
+        match self.write("EVALSHA", async |redis| redis.evalsha(script.sha, key.clone(), again).await).await {
             Err(error) if error.is("NOSCRIPT") => {
-                self.write(async |redis| redis.eval(script.text, key, arguments).await).await
+                self.write("EVAL", async |redis| redis.eval(script.text, key, arguments).await).await
             }
             known => known,
         }
     }
 
     /// Runs a command that changes nothing, so that giving up on it early loses nothing.
-    async fn read<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+    async fn read<T>(
+        &self,
+        name: &'static str,
+        command: impl AsyncFnOnce(Redis) -> Answer<T>,
+    ) -> Result<T, CacheError> {
         let bound = self.inner.deadline + READ_SLACK;
         let late = |_| FredError::new(ErrorKind::Timeout, "");
-        self.run(async |redis| timeout(bound, command(redis)).await.map_err(late)?).await
+        self.run(name, async |redis| timeout(bound, command(redis)).await.map_err(late)?).await
     }
 
     /// Runs a write. Only fred's own deadline bounds it: that one also takes a command
     /// back that has not been sent yet, and an outer one would not.
-    async fn write<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
-        let outcome = self.run(command).await;
+    async fn write<T>(
+        &self,
+        name: &'static str,
+        command: impl AsyncFnOnce(Redis) -> Answer<T>,
+    ) -> Result<T, CacheError> {
+        let outcome = self.run(name, command).await;
         if outcome.as_ref().is_err_and(|error| error.is("READONLY")) {
             self.inner.demoted.notify_one();
         }
@@ -260,10 +271,10 @@ impl SharedCache {
 
     /// Runs a command under a permit. It is boxed: a command of fred's would make the
     /// future of every call that leads here many kilobytes large, and those are moved about.
-    async fn run<T>(&self, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
+    async fn run<T>(&self, name: &'static str, command: impl AsyncFnOnce(Redis) -> Answer<T>) -> Result<T, CacheError> {
         let _place = self.inner.in_flight.try_acquire().map_err(|_| CacheError::Busy)?;
         let permit = self.inner.breaker.admit()?;
-        let answer = Box::pin(command(self.client())).await;
+        let answer = Box::pin(command(self.client())).instrument(spans::redis(name)).await;
         let outcome = answer.map_err(|error| CacheError::of(error, self.inner.deadline));
         match outcome.as_ref().err().and_then(|error| error.fault().map(|fault| (fault, error))) {
             Some((fault, error)) => permit.failure(fault, error),

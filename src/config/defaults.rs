@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune, Redis,
-    RevokeAck, SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
+    RevokeAck, SchemaPreset, SecretText, Server, TokenHash, Tokens, Traces, Users,
 };
 
 impl Default for Server {
@@ -167,6 +167,12 @@ impl Default for KnoxRedis {
             password_file: None,
             prefix: "knox".to_owned(),
         }
+    }
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self { endpoint: String::new(), ratio: 0.01, service_name: "tokenward".to_owned() }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Imports go one way: transport -> domain <- cache, journal, store; app -> everything;
-//! component, metrics, mutant and reload are leaves; config knows the domain's names, to refuse bad ones.
+//! component, metrics, mutant, reload, request and spans are leaves; config knows the domain's names, to refuse bad ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 22] = [
+const RULES: [(&str, &[&str]); 24] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("component", &[]),
@@ -17,14 +17,22 @@ const RULES: [(&str, &[&str]); 22] = [
     ("reload", &[]),
     ("threads", &[]),
     ("callers", &["domain", "config", "proto", "reload"]),
-    ("telemetry", &["config"]),
+    ("request", &[]),
+    ("spans", &[]),
+    ("telemetry", &["config", "request"]),
     ("shutdown", &["config"]),
-    ("store", &["domain", "config", "component", "metrics", "mutant"]),
+    ("store", &["domain", "config", "component", "metrics", "mutant", "request", "spans"]),
     ("journal", &["domain", "config", "component", "metrics", "mutant"]),
-    ("cache", &["domain", "journal", "config", "component", "metrics", "mutant", "threads"]),
+    ("cache", &["domain", "journal", "config", "component", "metrics", "mutant", "request", "spans", "threads"]),
     ("knox_redis", &["domain", "config"]),
-    ("transport", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads"]),
-    ("http", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads", "transport"]),
+    (
+        "transport",
+        &["domain", "callers", "config", "component", "metrics", "proto", "reload", "request", "spans", "threads"],
+    ),
+    (
+        "http",
+        &["domain", "callers", "config", "component", "metrics", "proto", "reload", "request", "threads", "transport"],
+    ),
     // The verbs speak gRPC to a running server, and start one.
     ("cli", &["app", "callers", "config", "proto", "store", "telemetry", "shutdown", "reload"]),
     ("app", &["*"]),

@@ -40,7 +40,7 @@ impl SharedCache {
         // A script that only reads runs while writes are paused, too.
         let command = || CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
         let run = async |arguments: Vec<Value>| {
-            self.read(async |redis| redis.custom::<Vec<Value>, _>(command(), arguments).await).await
+            self.read("EVALSHA_RO", async |redis| redis.custom::<Vec<Value>, _>(command(), arguments).await).await
         };
         let values = match run(arguments.clone()).await {
             Err(error) if error.is("NOSCRIPT") => {
@@ -57,6 +57,6 @@ impl SharedCache {
     }
 
     async fn load(&self, script: Script) -> Result<(), CacheError> {
-        self.read(async |redis| redis.script_load::<Value, _>(script.text).await).await.map(drop)
+        self.read("SCRIPT LOAD", async |redis| redis.script_load::<Value, _>(script.text).await).await.map(drop)
     }
 }
