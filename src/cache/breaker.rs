@@ -113,7 +113,8 @@ impl Breaker {
         self.published.subscribe()
     }
 
-    /// The latest transitions, at most [`RECENT`], the last one at the end.
+    /// The latest openings and closings, at most [`RECENT`], the last one at the end. Probes that failed are no openings
+    /// of their own; the cause is the latest's.
     #[must_use]
     pub fn recent(&self) -> Vec<BreakerStatus> {
         self.lock().recent.iter().cloned().collect()
@@ -193,10 +194,7 @@ impl Breaker {
         log(&state, &cause, now);
         let status = BreakerStatus { state: name(&state), since: now, cause, opened_count: core.opened_count };
         self.transitions.of(transition(status.state)).inc();
-        if core.recent.len() == RECENT {
-            core.recent.pop_front();
-        }
-        core.recent.push_back(status.clone());
+        core.remember(&status);
         core.state = state;
         core.epoch += 1;
         self.published.send_replace(status);
@@ -209,6 +207,27 @@ impl Breaker {
 
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Core ===
+
+impl Core {
+    /// Keeps openings and closings. A probe that failed belongs to the opening before it, so that a long outage pushes
+    /// nothing else out.
+    fn remember(&mut self, status: &BreakerStatus) {
+        match (status.state, self.recent.back_mut()) {
+            (BreakerState::HalfOpen, _) => {}
+            (BreakerState::Open, Some(last)) if last.state == BreakerState::Open => {
+                last.cause.clone_from(&status.cause);
+            }
+            (BreakerState::Open | BreakerState::Closed, _) => {
+                if self.recent.len() == RECENT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(status.clone());
+            }
+        }
     }
 }
 

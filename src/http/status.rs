@@ -1,4 +1,5 @@
-//! `/status.json`: what `GetStatus` tells, as JSON with the contract's names, and what the page at `/` shows beside it.
+//! `/status.json`: what `GetStatus` tells, as JSON with the contract's names, the breaker's latest transitions, and the
+//! last two minutes second by second; and the page at `/`, which shows that.
 
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Page {
     /// `tokenward.v1.GetStatusResponse`.
     status: Value,
+    /// What is wrong, in words.
+    pub(super) verdict: Verdict,
     /// How long the replica has been up, in seconds.
     uptime_seconds: f64,
     /// Whether it may be sent requests, as `/readyz`.
@@ -36,8 +39,6 @@ pub(super) struct Page {
     oldest_owed_seconds: Option<f64>,
     /// At most 120 points, a second apart, the latest at the end.
     recent: Vec<Point>,
-    /// What is wrong, in words.
-    pub(super) verdict: Verdict,
     /// Whether the page must be loud about who may call.
     #[serde(skip)]
     pub(super) insecure: bool,
@@ -84,6 +85,7 @@ fn page<C: Clock, V: Fn() -> Vitals>((replica, readiness, recent): &Sources<C, V
         insecure: status.insecure,
         text: verdict::text(&status, &verdict),
         status: json::value("tokenward.v1.GetStatusResponse", &status),
+        verdict,
         uptime_seconds: replica.uptime().as_secs_f64(),
         ready: readiness.is_serving(""),
         draining: readiness.is_draining(),
@@ -91,6 +93,5 @@ fn page<C: Clock, V: Fn() -> Vitals>((replica, readiness, recent): &Sources<C, V
         lease_age_seconds: vitals.lease_age.map(|age| age.as_secs_f64()),
         oldest_owed_seconds: vitals.oldest_owed.map(|age| age.as_secs_f64()),
         recent: recent.points(),
-        verdict,
     }
 }
