@@ -22,19 +22,23 @@ use crate::{
     },
     http::{self, Sources},
     journal::{self, DatabaseClock, Terms},
+    metrics::rpc::Rpcs,
     reload,
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
+    telemetry,
     threads::Threads,
     transport::{
-        self, Caches, Closing, Door, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens,
-        Vitals, Watchers,
+        self, Caches, Closing, Counts, Door, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin,
+        Tokens, Vitals, Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
 };
 
 mod door;
+mod level;
+mod metrics;
 mod second;
 mod upkeep;
 mod vitals;
@@ -127,18 +131,22 @@ pub enum Migrate {
     Status,
 }
 
-/// Serves until a signal, then drains.
+/// Serves until a signal, then drains. On SIGHUP the settings are put together again by `reread`, for `log.level` alone.
 ///
 /// # Errors
 /// When a part cannot be built, the listener cannot be bound, or a background task ends.
-pub async fn serve(config: Config) -> Result<(), Error> {
+pub async fn serve(
+    config: Config,
+    reread: impl Fn() -> Result<Config, config::Faults> + Send + Sync + 'static,
+) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let mut background = JoinSet::new();
+    background.spawn(level::follow(config.log.level.clone(), reread));
     let reloads = reload::Counters::new();
     let (gate, tls) = door::guard(&config, &reloads, &mut background)?;
     let database = open(&config).await?;
     let threads = Threads::start(NonZeroUsize::new(config.server.threads as usize)).await?;
-    let tiers = tiers(&config, &database, &threads)?;
+    let tiers = tiers(&config, &database, &threads, &reloads)?;
     let redis = tiers.shared.clone();
     transport::raise_open_files(config.server.max_connections);
     let listener = door::bind("server.listen", &config.server.listen).await?;
@@ -156,6 +164,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let audit = upkeep::audit(&config.audit, &database, clock.clone(), &mut background);
     let facts = facts(door::exposure(&config, &address), &database, &tiers, &clock);
     let (journal, terms) = (proof.journal.clone(), proof.terms);
+    let seen = journal.clone();
     let store = Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache);
     let store = Arc::new(if config.tokens.track_last_used { store.keeping_uses() } else { store });
     background.spawn(keep_writing_used(Arc::clone(&store)));
@@ -164,12 +173,25 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
     let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
-    let registry = second::registry(&store, &audit, &reloads);
-    let sources = Sources { readiness: probes.readiness(), registry, replica: Arc::clone(&replica) };
-    let door = Door { gate, audit: audit.clone() };
+    let (rpcs, counts) = (Rpcs::start(), Counts::default());
+    let door = Door { gate, audit: audit.clone(), rpcs };
+    let gathered = metrics::Gathered {
+        rpcs,
+        counts: counts.clone(),
+        store: Arc::clone(&store),
+        database: database.clone(),
+        redis: redis.clone(),
+        journal: seen,
+        readiness: probes.readiness(),
+        audit: audit.clone(),
+        reloads,
+    };
+    let recent = gathered.recent(&mut background);
+    let sources =
+        Sources { readiness: probes.readiness(), registry: gathered.registry(), recent, replica: Arc::clone(&replica) };
     let doors = second::doors(&config, &door, &store, &clock);
     let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
-    let services = services(&config, &store, replica, probes, watchers, &clock);
+    let services = services(&config, &store, replica, probes, watchers, &clock, counts);
 
     door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
     let (socket, stop, changes) =
@@ -197,6 +219,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     }
     close(&database, redis.as_ref()).await;
     tracing::info!("stopped");
+    telemetry::flush().await;
     Ok(())
 }
 
@@ -273,11 +296,11 @@ async fn open(config: &Config) -> Result<Database, Error> {
     Ok(database)
 }
 
-fn tiers(config: &Config, database: &Database, threads: &Threads) -> Result<Tiers, Error> {
+fn tiers(config: &Config, database: &Database, threads: &Threads, reloads: &reload::Counters) -> Result<Tiers, Error> {
     let near = config.uses_memory().then(|| MemoryCache::new(&config.cache));
     let shared = if config.uses_redis() {
         let keys = MacKeys::load(&config.cache, database.file())?;
-        Some(SharedCache::start(&config.redis, &config.breaker, keys, threads)?)
+        Some(SharedCache::start(&config.redis, &config.breaker, keys, threads, reloads)?)
     } else {
         None
     };
@@ -377,6 +400,9 @@ fn watched(
     move || Vitals {
         circuit_breaker: redis.as_ref().map(|redis| vitals::breaker(redis, &journal.clock())),
         coherence: vitals::coherence(&journal, terms, &store),
+        transitions: redis.as_ref().map(|redis| vitals::transitions(redis, &journal.clock())).unwrap_or_default(),
+        lease_age: journal.health().lease_age.filter(|_| !terms.max_staleness.is_zero()),
+        oldest_owed: store.oldest_owed(),
     }
 }
 
@@ -387,6 +413,7 @@ fn services<V>(
     probes: health::Probes,
     watchers: Watchers<journal::Handle>,
     clock: &DatabaseClock,
+    counts: Counts,
 ) -> Services<Store, DatabaseClock, V, journal::Handle> {
     let clock = || clock.clone();
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
@@ -396,6 +423,7 @@ fn services<V>(
             authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config), form(&config.tokens)),
+            counts,
         ),
         admin: TokenAdmin::new(Arc::clone(&users), Arc::clone(&administrator), watchers, clock()),
         owners: Owners::new(users, administrator),

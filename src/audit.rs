@@ -86,7 +86,6 @@ impl Audit {
     /// Records a call that was not let through, unless there were many of the kind: then it is counted, and the next
     /// record says how many there were.
     pub fn refused(&self, rejection: Rejection, caller: &Arc<str>, call: impl FnOnce() -> (Who, What)) {
-        self.0.counters.rejected(rejection);
         if let Some(suppressed) = self.0.refusals.admit(rejection, caller) {
             let (who, what) = call();
             self.record(AuditEvent::CallRefused, who, what, rejection.outcome(), suppressed);

@@ -72,6 +72,8 @@ pub struct Config {
     pub knox_redis: KnoxRedis,
     /// What is logged.
     pub log: Log,
+    /// Where calls are traced to.
+    pub traces: Traces,
 }
 
 /// The gRPC listener and its limits.
@@ -494,8 +496,21 @@ pub struct Log {
     /// `human` or `json`.
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tokenward=debug`. Audit records are logged
-    /// whatever it is, unless it has `tokenward::audit=off`.
+    /// whatever it is, unless it has `tokenward::audit=off`. Read again on SIGHUP.
     pub level: String,
+}
+
+/// Where calls are traced to.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Traces {
+    /// An OpenTelemetry collector that takes OTLP over gRPC, such as `http://127.0.0.1:4317`. Empty: no traces.
+    pub endpoint: String,
+    /// Share of the calls that are traced, 0 to 1. A call whose `traceparent` says whether it is sampled is traced as
+    /// that says.
+    pub ratio: f64,
+    /// What the collector is told as `service.name`.
+    pub service_name: String,
 }
 
 /// Form of log lines.

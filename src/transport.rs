@@ -11,6 +11,7 @@ use crate::{
     audit::Audit,
     config,
     domain::{Administration, Clock, Epochs, Inspection, Revocations, TokenStore},
+    metrics::rpc::Rpcs,
     proto::{
         DESCRIPTORS, cache_service_server::CacheServiceServer, health::health_server::HealthServer,
         status_service_server::StatusServiceServer, token_admin_service_server::TokenAdminServiceServer,
@@ -26,6 +27,7 @@ mod cache_service;
 mod caller;
 pub(crate) mod connection;
 mod convert;
+mod counted;
 mod edge;
 mod ext_authz;
 pub mod health;
@@ -50,7 +52,7 @@ pub use listener::{Address, Listener};
 pub use status::ERROR_DOMAIN;
 pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
 pub use token_admin_service::TokenAdmin;
-pub use token_service::Tokens;
+pub use token_service::{Counts, Tokens};
 pub use user_service::Owners;
 pub use watchers::{Closing, Watchers};
 
@@ -83,6 +85,8 @@ pub struct Door {
     pub gate: Gate,
     /// Where it is recorded.
     pub audit: Audit,
+    /// Where it is counted.
+    pub rpcs: &'static Rpcs,
 }
 
 /// What is on the wire, before there is a request.

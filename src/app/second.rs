@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use axum::Router;
-use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Error, Store, authenticator, door, form, hashing};
 use crate::{
-    audit::Audit,
     config::{Config, Http},
     domain::Revoker,
     http::{
@@ -17,7 +15,6 @@ use crate::{
         oauth::{self, OAuth},
     },
     journal::DatabaseClock,
-    reload,
     transport::{Address, Door, Listener},
 };
 
@@ -43,21 +40,6 @@ pub(super) async fn bind(settings: &Http) -> Result<Option<Bound>, Error> {
     let listener = door::bind("http.listen", &settings.listen).await?;
     let address = listener.address()?;
     Ok(Some(Bound { listener, address, connections: settings.max_connections }))
-}
-
-/// Everything that is counted, for a scrape.
-pub(super) fn registry(store: &Store, audit: &Audit, reloads: &reload::Counters) -> Registry {
-    let registry = Registry::new();
-    let all: [Box<dyn prometheus::core::Collector>; 4] = [
-        Box::new(store.counters().clone()),
-        Box::new(audit.counters().clone()),
-        Box::new(reloads.clone()),
-        Box::new(prometheus::process_collector::ProcessCollector::for_self()),
-    ];
-    for collector in all {
-        registry.register(collector).expect("no name stands twice");
-    }
-    registry
 }
 
 /// The routes that ask for a credential, where there are to be any.

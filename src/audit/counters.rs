@@ -1,18 +1,14 @@
 //! What the audit trail counts. The numbers are exported elsewhere; here they are only kept.
 
 use prometheus::{
-    IntCounter, IntCounterVec, Opts,
+    IntCounter, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
 
-use super::Rejection;
-
 /// The counters of one trail. A clone counts on the same.
 #[derive(Clone, Debug)]
 pub struct Counters {
-    /// Calls that were not let through, by reason.
-    pub callers_rejected: IntCounterVec,
     /// Records that the table has got.
     pub records_written: IntCounter,
     /// Records that the table could not take. More than 0 means that it has gaps.
@@ -28,16 +24,10 @@ impl Counters {
     /// Never: the names are well-formed.
     #[must_use]
     pub fn new() -> Self {
-        let rejected = Opts::new("caller_rejected_total", "Calls that were not let through.").namespace("tokenward");
         Self {
-            callers_rejected: IntCounterVec::new(rejected, &["reason"]).expect("the name is well-formed"),
             records_written: counter("audit_records_written_total", "Audit records that the table has got."),
             records_dropped: counter("audit_records_dropped_total", "Audit records that the table could not take."),
         }
-    }
-
-    pub(super) fn rejected(&self, rejection: Rejection) {
-        self.callers_rejected.with_label_values(&[rejection.label()]).inc();
     }
 
     pub(super) fn written(&self, count: usize) {
@@ -48,8 +38,8 @@ impl Counters {
         self.records_dropped.inc_by(count);
     }
 
-    fn all(&self) -> [&dyn Collector; 3] {
-        [&self.callers_rejected, &self.records_written, &self.records_dropped]
+    fn all(&self) -> [&dyn Collector; 2] {
+        [&self.records_written, &self.records_dropped]
     }
 }
 

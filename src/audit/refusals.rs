@@ -88,14 +88,6 @@ impl Kind {
 // === impl Rejection ===
 
 impl Rejection {
-    /// The value of the counter's label.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::NotAllowed => "not_allowed",
-        }
-    }
-
     pub(super) fn outcome(self) -> Outcome {
         let (code, reason) = match self {
             Self::Unauthenticated => ("UNAUTHENTICATED", "CALLER_UNAUTHENTICATED"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Audit, Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune,
-    Redis, RevokeAck, SchemaPreset, SecretText, Server, TokenFormat, TokenHash, Tokens, Users,
+    Redis, RevokeAck, SchemaPreset, SecretText, Server, TokenFormat, TokenHash, Tokens, Traces, Users,
 };
 
 impl Default for Server {
@@ -182,6 +182,12 @@ impl Default for KnoxRedis {
             password_file: None,
             prefix: "knox".to_owned(),
         }
+    }
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self { endpoint: String::new(), ratio: 0.01, service_name: "tokenward".to_owned() }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 
+use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::{
     Audit, Breaker, Callers, Database, Fault, Health, Http, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames,
-    SecretText, Server, Tokens,
+    SecretText, Server, Tokens, Traces,
 };
 
 mod adopted;
@@ -78,6 +79,7 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.audit(&config.audit);
     judge.knox_redis(&config.knox_redis);
     judge.log(&config.log);
+    judge.traces(&config.traces);
     judge.faults
 }
 
@@ -245,6 +247,17 @@ impl Judge<'_> {
                 "is not a log filter",
                 "give error, warn, info, debug or trace, or a filter such as info,tokenward=debug",
             );
+        }
+    }
+
+    fn traces(&mut self, traces: &Traces) {
+        let is_endpoint = |url: &str| url.parse::<Uri>().is_ok_and(|url| url.scheme_str() == Some("http"));
+        if !traces.endpoint.is_empty() && !is_endpoint(&traces.endpoint) {
+            let remedy = "give one such as http://127.0.0.1:4317; a collector beside the service speaks TLS to others";
+            self.refuse(&["traces.endpoint"], "is no http:// URL", remedy);
+        }
+        if !(0.0..=1.0).contains(&traces.ratio) {
+            self.refuse(&["traces.ratio"], "is not a share", "give 0 to 1, such as 0.01");
         }
     }
 
@@ -461,6 +474,9 @@ mod tests {
             ("knox_redis.url = \"cache:6379\"", "knox_redis.url = \"redis://r\""),
             ("knox_redis.prefix = \"\"", "knox_redis.prefix = \"kx\""),
             ("log.level = \"tokenward=loud\"", "log.level = \"info,tokenward=debug\""),
+            ("traces.endpoint = \"collector:4317\"", "traces.endpoint = \"http://collector:4317\""),
+            ("traces.endpoint = \"https://c:4317\"", "traces.endpoint = \"\""),
+            ("traces.ratio = 1.5", "traces.ratio = 1"),
             ("log.level = \"\"", "log.level = \"error\""),
         ] {
             assert_eq!(keys(refused).len(), 1, "{refused}");

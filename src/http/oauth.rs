@@ -91,7 +91,7 @@ impl<S: TokenStore, C: Clock> OAuth<S, C> {
 
     fn admit(&self, request: &Request, path: &str) -> Result<Caller, Refusal> {
         client::admit(&self.door.gate, request.headers(), path).map_err(|refused| {
-            record::refused(&self.door.audit, request, path, &refused);
+            record::refused(&self.door, request, path, &refused);
             refused.into()
         })
     }

@@ -218,6 +218,9 @@ impl Pruning {
             Ok((page, count))
         };
         let (page, count) = self.database.write(work).await?;
+        if mode == PruneMode::Delete {
+            self.database.0.pruned.inc_by(count);
+        }
         let is_last = page.looked_at < self.database.0.prune_statements.batch as u64;
         match table {
             Table::Tokens => self.done.tokens += count,

@@ -6,11 +6,13 @@ use http::{Request, Response};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 
-use super::{caller::Peer, edge};
+use super::{Door, caller::Peer};
 use crate::{
     audit::{Audit, Entry, Rejection, Subject},
     callers::{self, Caller, Refused},
     domain::{AuditEvent, Outcome, What, Who},
+    metrics::CallerRejection,
+    request::{self, RequestId},
 };
 
 /// The package of the methods that are recorded.
@@ -48,12 +50,13 @@ pub(super) fn subject<T>(request: &tonic::Request<T>) -> Subject {
 }
 
 /// Records a call of the method at `path` that was not let through.
-pub(crate) fn refused<B>(audit: &Audit, request: &Request<B>, path: &str, refused: &Refused) {
-    let (rejection, caller) = match refused {
-        Refused::Unauthenticated => (Rejection::Unauthenticated, "".into()),
-        Refused::NotAllowed(caller) => (Rejection::NotAllowed, caller.name.clone()),
+pub(crate) fn refused<B>(door: &Door, request: &Request<B>, path: &str, refused: &Refused) {
+    let (rejection, counted, caller) = match refused {
+        Refused::Unauthenticated => (Rejection::Unauthenticated, CallerRejection::Unauthenticated, "".into()),
+        Refused::NotAllowed(caller) => (Rejection::NotAllowed, CallerRejection::NotAllowed, caller.name.clone()),
     };
-    audit.refused(rejection, &caller, || {
+    door.rpcs.rejected.of(counted).inc();
+    door.audit.refused(rejection, &caller, || {
         // What is no method of ours may be any text.
         let method = Some(callers::method(path).unwrap_or("unknown"));
         (who(request, caller.clone()), What { method, ..What::default() })
@@ -78,7 +81,7 @@ pub(crate) fn who<B>(request: &Request<B>, caller: Arc<str>) -> Who {
         caller,
         peer: peer.map(|peer| peer.origin.to_string()).unwrap_or_default(),
         certificate: bounded(names.unwrap_or_default()),
-        request_id: edge::request_id(request).to_owned(),
+        request_id: request::current().unwrap_or_else(|| RequestId::of(request.headers()).to_string()),
     }
 }
 

@@ -65,7 +65,7 @@ async fn everything(client: &Client) -> Vec<String> {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     let delete = DeleteUserRequest { user_id: "alice".to_owned() };
     users.delete_user(with_key(delete, ADMIN)).await.expect("deleted");
-    cache.flush_cache(with_key(FlushCacheRequest {}, ADMIN)).await.expect("flushed");
+    cache.flush_cache(with_key(FlushCacheRequest::default(), ADMIN)).await.expect("flushed");
     vec![issued.secret, ADMIN.to_owned(), GATEWAY.to_owned(), REQUEST_ID.to_owned()]
 }
 

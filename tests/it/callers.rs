@@ -7,6 +7,7 @@ use crate::harness::{
     server::{Settings, directory, setting},
 };
 
+mod counted;
 mod floods;
 mod keys;
 mod methods;

@@ -54,10 +54,12 @@ impl SharedCache {
     /// A script that only reads runs while writes are paused, too.
     async fn run_get_all(&self, arguments: &[Value]) -> Result<Vec<Value>, CacheError> {
         let command = || CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
-        self.read(async |redis| redis.custom(command(), arguments.to_vec()).await).await
+        self.read("EVALSHA_RO", async |redis| redis.custom(command(), arguments.to_vec()).await).await
     }
 
     async fn load(&self, script: Script) -> Result<(), CacheError> {
-        self.read(async |redis| redis.script_load::<Value, _>(script.text).await).await.map(drop)
+        self.read("SCRIPT LOAD", |redis| async move { redis.script_load::<Value, _>(script.text).await })
+            .await
+            .map(drop)
     }
 }
