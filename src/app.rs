@@ -18,22 +18,27 @@ use crate::{
     config::{self, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
     domain::{
         Administrator, Authenticator, Clock as _, HashFunction, Hashing, IssuePolicy, Issuer, Knox4, NeverExpires,
-        Revoker, Sliding, TokenPrefix, Users,
+        Revoker, Sliding, TokenForm, Users,
     },
     http::{self, Sources},
     journal::{self, DatabaseClock, Terms},
+    metrics::rpc::Rpcs,
+    reload,
     shutdown::{Shutdown, Signals},
     store::{self, Database, Finding, Severity},
+    telemetry,
     threads::Threads,
     transport::{
-        self, Caches, Closing, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin, Tokens,
-        Vitals, Watchers,
+        self, Caches, Closing, Counts, Door, Exposure, ExtAuthz, Facts, Owners, Replica, Services, Socket, TokenAdmin,
+        Tokens, Vitals, Watchers,
         health::{self, Components, RedisLoss, Reporter},
         tls,
     },
 };
 
 mod door;
+mod level;
+mod metrics;
 mod second;
 mod upkeep;
 mod vitals;
@@ -47,6 +52,8 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(1);
 const CATALOG_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time to close connections at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// Longest time at the end for what the audit table has not got yet.
+const AUDIT_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two looks for `request_id`s that are past their retention.
 const PURGE_PERIOD: Duration = Duration::from_mins(1);
 
@@ -124,17 +131,22 @@ pub enum Migrate {
     Status,
 }
 
-/// Serves until a signal, then drains.
+/// Serves until a signal, then drains. On SIGHUP the settings are put together again by `reread`, for `log.level` alone.
 ///
 /// # Errors
 /// When a part cannot be built, the listener cannot be bound, or a background task ends.
-pub async fn serve(config: Config) -> Result<(), Error> {
+pub async fn serve(
+    config: Config,
+    reread: impl Fn() -> Result<Config, config::Faults> + Send + Sync + 'static,
+) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let mut background = JoinSet::new();
-    let (gate, tls) = door::guard(&config, &mut background)?;
+    background.spawn(level::follow(config.log.level.clone(), reread));
+    let reloads = reload::Counters::new();
+    let (gate, tls) = door::guard(&config, &reloads, &mut background)?;
     let database = open(&config).await?;
     let threads = Threads::start(NonZeroUsize::new(config.server.threads as usize)).await?;
-    let tiers = tiers(&config, &database, &threads)?;
+    let tiers = tiers(&config, &database, &threads, &reloads)?;
     let redis = tiers.shared.clone();
     transport::raise_open_files(config.server.max_connections);
     let listener = door::bind("server.listen", &config.server.listen).await?;
@@ -149,8 +161,10 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let proof = proof(&config, &database, &mut background);
     let clock = database_clock(&proof.journal).await;
     background.spawn(purge(database.clone(), config.tokens.request_id_retention, clock.clone()));
+    let audit = upkeep::audit(&config.audit, &database, clock.clone(), &mut background);
     let facts = facts(door::exposure(&config, &address), &database, &tiers, &clock);
     let (journal, terms) = (proof.journal.clone(), proof.terms);
+    let seen = journal.clone();
     let store = Cached::new(Arc::new(database.clone()), tiers, proof, &config.cache);
     let store = Arc::new(if config.tokens.track_last_used { store.keeping_uses() } else { store });
     background.spawn(keep_writing_used(Arc::clone(&store)));
@@ -159,36 +173,53 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let vitals = watched(journal, terms, redis.clone(), Arc::clone(&store));
     store.prime().await.map_err(Error::Prime)?;
     let replica = Arc::new(Replica::new(facts, components, vitals, clock.clone()));
+    let (rpcs, counts) = (Rpcs::start(), Counts::default());
+    let door = Door { gate, audit: audit.clone(), rpcs };
+    let gathered = metrics::Gathered {
+        rpcs,
+        counts: counts.clone(),
+        store: Arc::clone(&store),
+        database: database.clone(),
+        redis: redis.clone(),
+        journal: seen,
+        readiness: probes.readiness(),
+        audit: audit.clone(),
+        reloads,
+    };
+    let recent = gathered.recent(&mut background);
     let sources =
-        Sources { readiness: probes.readiness(), registry: second::registry(&store), replica: Arc::clone(&replica) };
-    let doors = second::doors(&config, &gate, &store, &clock);
+        Sources { readiness: probes.readiness(), registry: gathered.registry(), recent, replica: Arc::clone(&replica) };
+    let doors = second::doors(&config, &door, &store, &clock);
     let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
-    let services = services(&config, &store, replica, probes, watchers, &clock);
+    let services = services(&config, &store, replica, probes, watchers, &clock, counts);
 
     door::announce(&address, tls.as_ref(), &config.server.listen, second.as_ref().map(Second::address))?;
     let (socket, stop, changes) =
         (Socket { listener, tls, threads: &threads }, shutdown.stop.clone(), store.changes_ended());
-    let serving = transport::serve(socket, &config.server, gate, services, stop, changes);
+    let serving = transport::serve(socket, &config.server, door, services, stop, changes);
     let ending = async {
         let signal = signals.received().await;
         tracing::info!(signal, "draining");
         shutdown.begin(config.server.drain_delay).await;
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = serving => {}
-        () = ending => {}
-        Some(Err(ended)) = background.join_next() => return Err(Error::Background(ended)),
-    }
+    let ended = tokio::select! {
+        () = serving => Ok(()),
+        () = ending => Ok(()),
+        Some(Err(ended)) = background.join_next() => Err(Error::Background(ended)),
+    };
     if let Some(second) = second {
         second.close().await;
     }
+    audit.drain(AUDIT_LIMIT).await;
+    ended?;
     background.shutdown().await;
     if timeout(CLOSE_LIMIT, store.write_used()).await.is_err() {
         tracing::debug!("last uses were dropped");
     }
     close(&database, redis.as_ref()).await;
     tracing::info!("stopped");
+    telemetry::flush().await;
     Ok(())
 }
 
@@ -265,11 +296,11 @@ async fn open(config: &Config) -> Result<Database, Error> {
     Ok(database)
 }
 
-fn tiers(config: &Config, database: &Database, threads: &Threads) -> Result<Tiers, Error> {
+fn tiers(config: &Config, database: &Database, threads: &Threads, reloads: &reload::Counters) -> Result<Tiers, Error> {
     let near = config.uses_memory().then(|| MemoryCache::new(&config.cache));
     let shared = if config.uses_redis() {
         let keys = MacKeys::load(&config.cache, database.file())?;
-        Some(SharedCache::start(&config.redis, &config.breaker, keys, threads)?)
+        Some(SharedCache::start(&config.redis, &config.breaker, keys, threads, reloads)?)
     } else {
         None
     };
@@ -369,6 +400,9 @@ fn watched(
     move || Vitals {
         circuit_breaker: redis.as_ref().map(|redis| vitals::breaker(redis, &journal.clock())),
         coherence: vitals::coherence(&journal, terms, &store),
+        transitions: redis.as_ref().map(|redis| vitals::transitions(redis, &journal.clock())).unwrap_or_default(),
+        lease_age: journal.health().lease_age.filter(|_| !terms.max_staleness.is_zero()),
+        oldest_owed: store.oldest_owed(),
     }
 }
 
@@ -379,6 +413,7 @@ fn services<V>(
     probes: health::Probes,
     watchers: Watchers<journal::Handle>,
     clock: &DatabaseClock,
+    counts: Counts,
 ) -> Services<Store, DatabaseClock, V, journal::Handle> {
     let clock = || clock.clone();
     let users = Arc::new(Users::new(Arc::clone(store), clock()));
@@ -387,7 +422,8 @@ fn services<V>(
         tokens: Tokens::new(
             authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
-            Revoker::new(Arc::clone(store), clock(), hashing(config)),
+            Revoker::new(Arc::clone(store), clock(), hashing(config), form(&config.tokens)),
+            counts,
         ),
         admin: TokenAdmin::new(Arc::clone(&users), Arc::clone(&administrator), watchers, clock()),
         owners: Owners::new(users, administrator),
@@ -402,7 +438,8 @@ fn services<V>(
 }
 
 fn authenticator(config: &Config, store: &Arc<Store>, clock: DatabaseClock) -> Authenticator<Store, DatabaseClock> {
-    Authenticator::new(Arc::clone(store), clock, hashing(config), sliding(&config.tokens))
+    let (form, sliding) = (form(&config.tokens), sliding(&config.tokens));
+    Authenticator::new(Arc::clone(store), clock, hashing(config), form, sliding)
         .reusable_for(config.tokens.client_cache_ttl)
 }
 
@@ -413,9 +450,13 @@ fn issue_policy(config: &Config) -> IssuePolicy {
         max_ttl: Some(tokens.max_ttl).filter(|limit| !limit.is_zero()),
         never_expires: if tokens.allow_never_expires { NeverExpires::Allowed } else { NeverExpires::Refused },
         sliding: sliding(tokens),
-        prefix: tokens.prefix.parse::<TokenPrefix>().expect("the configuration was validated"),
+        form: form(tokens),
         hashing: hashing(config),
     }
+}
+
+fn form(tokens: &config::Tokens) -> TokenForm {
+    tokens.form().expect("the configuration was validated")
 }
 
 fn sliding(tokens: &config::Tokens) -> Option<Sliding> {

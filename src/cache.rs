@@ -54,7 +54,7 @@ use self::{
 };
 pub use self::{
     breaker::{Breaker, BreakerState, BreakerStatus, Rejected},
-    counters::{Counters, Hits},
+    counters::Counters,
     mac::{MacKeyError, MacKeys},
     memory::MemoryCache,
     shared::{CacheError, Code, SharedCache, StartError},
@@ -209,6 +209,12 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
     #[must_use]
     pub fn tombstones_owed(&self) -> usize {
         self.inner.backlog.len()
+    }
+
+    /// How long the oldest of them has been owed; `None` when none is.
+    #[must_use]
+    pub fn oldest_owed(&self) -> Option<Duration> {
+        self.inner.backlog.oldest()
     }
 
     /// Waits for the changes that are under way although their callers have gone.

@@ -10,4 +10,4 @@ mod method;
 
 pub use directory::{Caller, Credential, Directory, Refused, San};
 pub use file::load;
-pub use method::Methods;
+pub use method::{Methods, method};

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     app::{self, Migrate},
-    config::{Config, Log},
+    config::{Config, Log, Traces},
     store::{Import, PruneMode},
 };
 
@@ -92,7 +92,7 @@ enum Call {
 pub struct Job(Work);
 
 enum Work {
-    Serve(Config),
+    Serve(Config, serve::Serve),
     Migrate(Config, Migrate),
     Check(Config),
     Prune(Config, PruneMode),
@@ -134,12 +134,27 @@ impl Job {
     #[must_use]
     pub fn log(&self) -> Option<&Log> {
         match &self.0 {
-            Work::Serve(config)
+            Work::Serve(config, _)
             | Work::Migrate(config, _)
             | Work::Check(config)
             | Work::Prune(config, _)
             | Work::Import(config, _) => Some(&config.log),
             Work::Print(_) | Work::Bench(_) | Work::Call(..) => None,
+        }
+    }
+
+    /// Where to send traces; only a server has any.
+    #[must_use]
+    pub fn traces(&self) -> Option<&Traces> {
+        match &self.0 {
+            Work::Serve(config, _) => Some(&config.traces),
+            Work::Migrate(..)
+            | Work::Check(_)
+            | Work::Prune(..)
+            | Work::Import(..)
+            | Work::Print(_)
+            | Work::Bench(_)
+            | Work::Call(..) => None,
         }
     }
 
@@ -149,7 +164,7 @@ impl Job {
     /// The exit code, once the reason has been printed.
     pub fn runtime(&self) -> Result<Runtime, ExitCode> {
         let mut builder = match &self.0 {
-            Work::Serve(_)
+            Work::Serve(..)
             | Work::Migrate(..)
             | Work::Check(_)
             | Work::Prune(..)
@@ -179,7 +194,10 @@ impl Job {
 impl Work {
     async fn run(self) -> Result<Ending, Failure> {
         match self {
-            Self::Serve(config) => Box::pin(app::serve(config)).await.map_err(Failure::from).map(|()| Ending::Done),
+            Self::Serve(config, again) => {
+                let reread = move || again.clone().load();
+                Box::pin(app::serve(config, reread)).await.map_err(Failure::from).map(|()| Ending::Done)
+            }
             Self::Migrate(config, verb) => print(&(app::migrate(config, verb).await? + "\n")),
             Self::Check(config) => print(&(app::check(config).await? + "\n")),
             Self::Prune(config, mode) => prune::run(config, mode).await,
@@ -196,7 +214,7 @@ impl Work {
 impl Cli {
     fn prepare(self) -> Result<Work, Failure> {
         Ok(match self.verb {
-            Verb::Serve(serve) => Work::Serve(serve.load()?),
+            Verb::Serve(serve) => Work::Serve(serve.clone().load()?, serve),
             Verb::Migrate(migrate) => {
                 let (config, verb) = migrate.load()?;
                 Work::Migrate(config, verb)

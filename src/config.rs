@@ -15,6 +15,7 @@ mod defaults;
 mod describe;
 mod ext_authz;
 mod fault;
+mod form;
 mod introspection;
 mod layers;
 mod schema;
@@ -28,7 +29,7 @@ pub use ext_authz::ExtAuthz;
 pub use fault::{Fault, Faults, Origin};
 pub use introspection::Introspection;
 pub use layers::{Flag, Loaded, Purpose, Sources, load};
-pub use schema::{DigestForm, SchemaNames, TokenHash, UserIdType};
+pub use schema::{DigestForm, SchemaNames, TokenFormat, TokenHash, UserIdType};
 pub use secret::SecretText;
 
 /// All settings.
@@ -65,10 +66,14 @@ pub struct Config {
     pub health: Health,
     /// When rows of tokens that have long expired are deleted.
     pub prune: Prune,
+    /// Records of who changed what.
+    pub audit: Audit,
     /// A Redis that a Django project keeps tokens in with django-rest-knox-redis.
     pub knox_redis: KnoxRedis,
     /// What is logged.
     pub log: Log,
+    /// Where calls are traced to.
+    pub traces: Traces,
 }
 
 /// The gRPC listener and its limits.
@@ -360,6 +365,7 @@ pub struct Breaker {
 
 /// The tokens that are issued.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own, on or off")]
 #[serde(default)]
 pub struct Tokens {
     /// Lifetime of a token whose issuer asks for none.
@@ -386,6 +392,11 @@ pub struct Tokens {
     pub allow_never_expires: bool,
     /// Head of every issued token, at most 10 visible ASCII characters.
     pub prefix: String,
+    /// What follows it: `knox` (64 hexadecimal digits) or `checksummed` (43 digits of base 62, and 6 of a CRC32 of
+    /// what is before, as in GitHub's tokens). With a checksum, a token that begins with the prefix and has neither a
+    /// right checksum nor knox's form is answered `MALFORMED` without a look-up. That needs a prefix whose last
+    /// character is none of 0-9 and a-f, and with which no token of another, longer prefix begins.
+    pub format: TokenFormat,
     /// Live tokens a user may have; 0 for no limit.
     pub limit_per_user: u32,
     /// Hash function of digests, as knox's `SECURE_HASH_ALGORITHM`: `sha512`, `sha256`, `sha3-512` or `blake2b-512`.
@@ -450,6 +461,18 @@ pub struct Prune {
     pub interval: Duration,
 }
 
+/// Records of who changed what.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Audit {
+    /// Keep audit records in the table `tokenward_audit` too, written behind; they are logged in any case.
+    pub table: bool,
+    /// Time after which they are deleted from it, at least `1h`; `0s` for never.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub retention: Duration,
+}
+
 /// A Redis that a Django project keeps tokens in with django-rest-knox-redis.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
@@ -472,8 +495,22 @@ pub struct KnoxRedis {
 pub struct Log {
     /// `human` or `json`.
     pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tokenward=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tokenward=debug`. Audit records are logged
+    /// whatever it is, unless it has `tokenward::audit=off`. Read again on SIGHUP.
     pub level: String,
+}
+
+/// Where calls are traced to.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Traces {
+    /// An OpenTelemetry collector that takes OTLP over gRPC, such as `http://127.0.0.1:4317`. Empty: no traces.
+    pub endpoint: String,
+    /// Share of the calls that are traced, 0 to 1. A call whose `traceparent` says whether it is sampled is traced as
+    /// that says.
+    pub ratio: f64,
+    /// What the collector is told as `service.name`.
+    pub service_name: String,
 }
 
 /// Form of log lines.

@@ -5,10 +5,12 @@
 
 mod administration;
 mod administrator;
+mod audit;
 mod authenticator;
 mod clock;
 mod digest;
 mod error;
+mod form;
 #[cfg(test)]
 mod fuzz;
 mod idempotency;
@@ -25,12 +27,14 @@ mod token;
 mod users;
 mod watch;
 
-pub use administration::{Administration, Rotated, Rotation, TokenChange, Used, UserQuery};
+pub use administration::{Administration, Expiry, Rotated, Rotation, TokenChange, Used, UserQuery};
 pub use administrator::{Administrator, Replaced, Replacement, Update, UserPage};
+pub use audit::{AuditEvent, AuditRecord, AuditTrail, Outcome, What, Who};
 pub use authenticator::{Answer, Authenticator, Presented};
 pub use clock::{SetClock, SystemClock};
 pub use digest::{Digest, Digests, HashFunction, Hashing, InvalidDigest, InvalidTokenId, Knox4, Legacy, TokenId};
 pub use error::{Error, InactiveReason, Subject, Violation};
+pub use form::{AmbiguousPrefix, TokenForm, TokenFormat};
 pub use inspection::{CacheStats, Entry, Holds, Inspected, Inspection, Tier};
 pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpires};
 pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};

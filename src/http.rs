@@ -27,11 +27,13 @@ mod listener;
 pub mod oauth;
 mod page;
 mod probes;
+mod recent;
 mod scrape;
 mod status;
 mod verdict;
 
 pub use listener::serve;
+pub use recent::{Recent, Totals};
 
 /// Longest time to make an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -45,7 +47,9 @@ pub struct Sources<C, V> {
     pub readiness: Readiness,
     /// What `/metrics` tells.
     pub registry: Registry,
-    /// What `/status.json` tells.
+    /// The last two minutes, which `/status.json` tells of.
+    pub recent: Recent,
+    /// What else it tells.
     pub replica: Arc<Replica<C, V>>,
 }
 
@@ -58,7 +62,7 @@ where
     Router::new()
         .merge(probes::routes(sources.readiness.clone()))
         .merge(scrape::routes(sources.registry))
-        .merge(status::routes(sources.replica, sources.readiness))
+        .merge(status::routes(sources.replica, sources.readiness, sources.recent))
         .merge(doors)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(limited))

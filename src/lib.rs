@@ -7,11 +7,15 @@ pub mod domain;
 
 pub mod component;
 pub mod config;
+pub mod metrics;
 mod mutant;
 pub mod threads;
 
+pub mod audit;
 pub mod callers;
 pub mod reload;
+pub mod request;
+pub mod spans;
 pub mod tls;
 
 pub mod cache;

@@ -14,8 +14,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, ExitCode> {
     let job = cli::parse()?;
-    telemetry::start(job.log());
     let runtime = job.runtime()?;
+    runtime.block_on(async { telemetry::start(job.log(), job.traces()) });
     let code = runtime.block_on(job.run());
     // A blocking task that is still under way must not hold the exit.
     runtime.shutdown_background();

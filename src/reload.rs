@@ -15,6 +15,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use prometheus::{
+    IntCounterVec, Opts,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -46,10 +51,15 @@ pub enum Privacy {
     Secret,
 }
 
+/// How often files that changed were taken over, or could not be. A clone counts on the same.
+#[derive(Clone, Debug)]
+pub struct Counters(IntCounterVec);
+
 /// Keeps a [`Live`] value up to date.
 #[derive(Debug)]
 pub struct Reload<T, F> {
     what: &'static str,
+    counters: Counters,
     live: Live<T>,
     load: F,
     files: Files,
@@ -71,6 +81,42 @@ impl<T> Live<T> {
 impl<T> Clone for Live<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+// === impl Counters ===
+
+impl Counters {
+    /// Nothing is counted yet.
+    ///
+    /// # Panics
+    /// Never: the name is well-formed.
+    #[must_use]
+    pub fn new() -> Self {
+        let opts =
+            Opts::new("reloads_total", "Files that changed, by what they hold and whether they were taken over.");
+        let counter = IntCounterVec::new(opts.namespace("tokenward"), &["what", "result"]);
+        Self(counter.expect("the name is well-formed"))
+    }
+
+    fn count(&self, what: &str, result: &str) {
+        self.0.with_label_values(&[what, result]).inc();
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Collector for Counters {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.collect()
     }
 }
 
@@ -118,14 +164,14 @@ where
     E: Error + 'static,
     F: Fn(&mut Files) -> Result<T, E> + Send + 'static,
 {
-    /// Loads the value for the first time; `what` names it in the log.
+    /// Loads the value for the first time; `what` names it in the log and among the `counters`.
     ///
     /// # Errors
     /// What `load` says.
-    pub fn start(what: &'static str, load: F) -> Result<(Live<T>, Self), E> {
+    pub fn start(what: &'static str, counters: &Counters, load: F) -> Result<(Live<T>, Self), E> {
         let mut files = Files::default();
         let live = Live(Arc::new(ArcSwap::from_pointee(load(&mut files)?)));
-        Ok((live.clone(), Self { what, live, load, files }))
+        Ok((live.clone(), Self { what, counters: counters.clone(), live, load, files }))
     }
 
     /// Follows the files for ever.
@@ -152,10 +198,12 @@ where
             match (self.load)(&mut files) {
                 Ok(value) => {
                     self.live.0.store(Arc::new(value));
+                    self.counters.count(self.what, "ok");
                     tracing::info!("{}: reloaded", self.what);
                 }
                 Err(error) => {
                     let error: &dyn Error = &error;
+                    self.counters.count(self.what, "faulty");
                     tracing::error!(error, "{}: the new files are faulty; the old ones stay in use", self.what);
                 }
             }
@@ -181,7 +229,8 @@ mod tests {
                 String::from_utf8_lossy(&bytes).parse::<u8>().map_err(io::Error::other)
             }
         };
-        let (live, mut reload) = Reload::start("number", read).unwrap();
+        let counters = Counters::new();
+        let (live, mut reload) = Reload::start("number", &counters, read).unwrap();
         for (text, value) in [("1", 1), ("2", 2), ("two", 2), ("3", 3)] {
             fs::write(&path, text).unwrap();
             reload = reload.followed();
@@ -193,5 +242,7 @@ mod tests {
         fs::write(&path, "4").unwrap();
         reload.followed();
         assert_eq!(*live.get(), 4, "a file that is back is read");
+        let counted = |result| counters.0.with_label_values(&["number", result]).get();
+        assert_eq!((counted("ok"), counted("faulty")), (3, 2));
     }
 }

@@ -14,9 +14,10 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use prometheus::{IntCounter, core::Collector};
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument as _;
 
@@ -38,8 +39,12 @@ use crate::{
         Rotated, Rotation, Target, Timestamp, TokenChange, TokenId, TokenQuery, TokenRecord, TokenStore, Used, User,
         UserChange, UserId, UserQuery,
     },
+    metrics::{self, Histograms, Label as _, Observed, PoolState, Query, Reading as Sample},
+    request::carried,
+    spans,
 };
 
+mod audit;
 mod change;
 mod check;
 mod chore;
@@ -94,6 +99,7 @@ struct Inner {
     /// Another, for what works in the background. Nothing that callers wait for does.
     upkeep: Pool,
     prune_statements: prune::Statements,
+    audit_statements: audit::Statements,
     /// `None` where nobody is to be told.
     outbox: Option<outbox::Open>,
     /// Look-ups under way or waiting for a connection.
@@ -107,6 +113,8 @@ struct Inner {
     upgrades: Arc<Semaphore>,
     /// Hexadecimal digits of a digest.
     digest_chars: usize,
+    queries: Histograms<Query>,
+    pruned: IntCounter,
 }
 
 /// Why the database cannot be used. The texts name the setting and never hold a password.
@@ -172,6 +180,7 @@ impl Database {
             listener: journal::Listener::new(&connector, limits, &config.coherence),
             upkeep: Pool::new(connector.clone(), Limits { connections: 1, ..limits }),
             prune_statements: prune::Statements::new(dialect, &schema, config.prune.batch),
+            audit_statements: audit::Statements::new(dialect),
             outbox: outbox::Open::new(&config.knox_redis, dialect),
             lookups: Semaphore::new(config.database.max_concurrent_lookups as usize),
             limits,
@@ -180,6 +189,8 @@ impl Database {
             upgrade_digests: config.tokens.upgrade_digests,
             digest_chars: if config.tokens.hash == TokenHash::Sha256 { 64 } else { 128 },
             upgrades: Arc::new(Semaphore::new(upgrade::CONCURRENCY)),
+            queries: metrics::database_queries(),
+            pruned: metrics::counter("pruned_total", "Rows of expired tokens that were deleted."),
             dialect,
             schema,
             connector,
@@ -210,7 +221,7 @@ impl Database {
     /// # Cancel safety
     /// Dropping the future loses only the answer.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.0.probe.rows(&self.0.statements.ping, vec![]).await?;
+        self.timed(Query::Ping, self.0.probe.rows(&self.0.statements.ping, vec![])).await?;
         Ok(())
     }
 
@@ -232,6 +243,27 @@ impl Database {
         tokio::join!(self.0.pool.close(), self.0.probe.close(), self.0.journal.close(), self.0.upkeep.close());
     }
 
+    /// What is counted of it.
+    #[must_use]
+    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        let inner = self.0.clone();
+        let help = "Connections of the pool that callers wait for.";
+        let connections = Observed::new("database_pool_connections", help, &["state"], move || {
+            let (open, idle) = inner.pool.sizes();
+            let states = [(PoolState::Idle, idle), (PoolState::Used, open.saturating_sub(idle))];
+            states.map(|(state, count)| Sample::new([state.word()], count.into())).into()
+        });
+        vec![Box::new(self.0.queries.clone()), Box::new(self.0.pruned.clone()), Box::new(connections)]
+    }
+
+    /// Measures how long it takes.
+    async fn timed<T>(&self, query: Query, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let outcome = work.instrument(spans::database(self.kind(), query.word())).await;
+        self.0.queries.of(query).observe(began.elapsed().as_secs_f64());
+        outcome
+    }
+
     /// Runs a write in a task of its own: once polled it runs to its end, within a bound,
     /// although the caller may be dropped at its deadline.
     async fn write<T, W, F>(&self, work: W) -> Result<T, Error>
@@ -241,7 +273,7 @@ impl Database {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let bounded = timeout(self.0.write_bound(), work(self.0.clone())).in_current_span();
-        let outcome = match tokio::spawn(bounded).await {
+        let outcome = match tokio::spawn(carried(bounded)).await {
             Ok(outcome) => outcome.unwrap_or(Err(StoreError::TimedOut)),
             Err(stopped) => Err(StoreError::Task(stopped)),
         };
@@ -251,66 +283,68 @@ impl Database {
 
 impl TokenStore for Database {
     async fn find(&self, digests: impl Into<Digests> + Send, _: impl Into<Look> + Send) -> Result<Reading, Error> {
-        Ok(find::find(&self.0, digests.into()).await?)
+        Ok(self.timed(Query::Find, find::find(&self.0, digests.into())).await?)
     }
 
     async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
         let digests: Vec<_> = batch.into_iter().map(|(digests, _)| digests).collect();
-        Ok(find::find_all(&self.0, &digests).await?)
+        Ok(self.timed(Query::FindAll, find::find_all(&self.0, &digests)).await?)
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
-        self.write(async move |inner| issue::insert(&inner, &token).await).await
+        self.timed(Query::Issue, self.write(async move |inner| issue::insert(&inner, &token).await)).await
     }
 
     async fn extend(&self, extension: Extension) -> Result<Extended, Error> {
-        self.write(async move |inner| extend::extend(&inner, &extension).await).await
+        self.timed(Query::Extend, self.write(async move |inner| extend::extend(&inner, &extension).await)).await
     }
 
     async fn revoke(&self, target: Target, ending: Ending) -> Result<Revocation, Error> {
-        self.write(async move |inner| revoke::revoke(&inner, target, ending).await).await
+        self.timed(Query::Revoke, self.write(async move |inner| revoke::revoke(&inner, target, ending).await)).await
     }
 
     async fn revoke_all(&self, user: UserId, except: Option<Target>, ending: Ending) -> Result<Revocation, Error> {
-        self.write(async move |inner| revoke::revoke_all(&inner, &user, except, ending).await).await
+        let work = self.write(async move |inner| revoke::revoke_all(&inner, &user, except, ending).await);
+        self.timed(Query::RevokeAll, work).await
     }
 
     async fn get(&self, token_id: TokenId) -> Result<TokenRecord, Error> {
-        Ok(read::get(&self.0, token_id).await?)
+        Ok(self.timed(Query::Get, read::get(&self.0, token_id)).await?)
     }
 
     async fn list(&self, query: TokenQuery) -> Result<Vec<TokenRecord>, Error> {
-        Ok(read::list(&self.0, &query).await?)
+        Ok(self.timed(Query::List, read::list(&self.0, &query)).await?)
     }
 
     async fn user(&self, user: UserId) -> Result<User, Error> {
-        Ok(read::user(&self.0, &user).await?)
+        Ok(self.timed(Query::User, read::user(&self.0, &user)).await?)
     }
 
     async fn upsert_user(&self, change: UserChange) -> Result<(User, Revocation), Error> {
-        self.write(async move |inner| users::upsert(&inner, &change).await).await
+        self.timed(Query::UpsertUser, self.write(async move |inner| users::upsert(&inner, &change).await)).await
     }
 
     async fn delete_user(&self, user: UserId, ending: Ending) -> Result<Revocation, Error> {
-        self.write(async move |inner| users::delete(&inner, &user, ending).await).await
+        let work = self.write(async move |inner| users::delete(&inner, &user, ending).await);
+        self.timed(Query::DeleteUser, work).await
     }
 }
 
 impl Administration for Database {
     async fn update(&self, change: TokenChange) -> Result<(TokenRecord, Revocation), Error> {
-        self.write(async move |inner| change::update(&inner, &change).await).await
+        self.timed(Query::Update, self.write(async move |inner| change::update(&inner, &change).await)).await
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
-        self.write(async move |inner| rotate::rotate(&inner, &rotation).await).await
+        self.timed(Query::Rotate, self.write(async move |inner| rotate::rotate(&inner, &rotation).await)).await
     }
 
     async fn users(&self, query: UserQuery) -> Result<Vec<User>, Error> {
-        Ok(read::users(&self.0, &query).await?)
+        Ok(self.timed(Query::Users, read::users(&self.0, &query)).await?)
     }
 
     async fn note_used(&self, used: Vec<Used>) -> Result<u64, Error> {
-        self.write(async move |inner| used::note(&inner, used).await).await
+        self.timed(Query::NoteUsed, self.write(async move |inner| used::note(&inner, used).await)).await
     }
 }
 

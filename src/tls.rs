@@ -144,6 +144,16 @@ impl Error {
             Self::Read { which, .. } | Self::Pem { which, .. } | Self::Unusable { which, .. } => *which,
         }
     }
+
+    /// What is wrong without the file's name, which in a setting may be anything, a password too.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Read { source, .. } => format!("cannot be read: {source}"),
+            Self::Pem { wanted, .. } => format!("holds no {wanted} in PEM form"),
+            Self::Unusable { reason, .. } => format!("cannot be used: {reason}"),
+        }
+    }
 }
 
 fn read(which: Which, path: &Path, privacy: Privacy, files: &mut Files) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {

@@ -8,8 +8,10 @@ use tonic::service::Routes;
 use tower::Layer as _;
 
 use crate::{
+    audit::Audit,
     config,
     domain::{Administration, Clock, Epochs, Inspection, Revocations, TokenStore},
+    metrics::rpc::Rpcs,
     proto::{
         DESCRIPTORS, cache_service_server::CacheServiceServer, health::health_server::HealthServer,
         status_service_server::StatusServiceServer, token_admin_service_server::TokenAdminServiceServer,
@@ -25,10 +27,12 @@ mod cache_service;
 mod caller;
 pub(crate) mod connection;
 mod convert;
+mod counted;
 mod edge;
 mod ext_authz;
 pub mod health;
 pub(crate) mod listener;
+pub(crate) mod record;
 mod status;
 mod status_service;
 pub mod tls;
@@ -41,13 +45,14 @@ mod whole;
 pub use accept::raise_open_files;
 pub use cache_service::Caches;
 pub use caller::Gate;
+pub(crate) use caller::Peer;
 pub use edge::EdgeLayer;
 pub use ext_authz::{ExtAuthz, SERVICE as EXT_AUTHZ};
 pub use listener::{Address, Listener};
 pub use status::ERROR_DOMAIN;
 pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
 pub use token_admin_service::TokenAdmin;
-pub use token_service::Tokens;
+pub use token_service::{Counts, Tokens};
 pub use user_service::Owners;
 pub use watchers::{Closing, Watchers};
 
@@ -73,6 +78,17 @@ pub struct Services<S, C, V, R> {
     pub probes: health::Probes,
 }
 
+/// What is decided of a call before its method is asked, and kept of it afterwards.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Who is let through.
+    pub gate: Gate,
+    /// Where it is recorded.
+    pub audit: Audit,
+    /// Where it is counted.
+    pub rpcs: &'static Rpcs,
+}
+
 /// What is on the wire, before there is a request.
 #[derive(Debug)]
 pub struct Socket<'a> {
@@ -89,7 +105,7 @@ pub struct Socket<'a> {
 pub async fn serve<S, C, V, R>(
     socket: Socket<'_>,
     settings: &config::Server,
-    gate: Gate,
+    door: Door,
     services: Services<S, C, V, R>,
     stop: CancellationToken,
     changes: impl Future<Output = ()>,
@@ -99,7 +115,7 @@ pub async fn serve<S, C, V, R>(
     V: Fn() -> Vitals + Send + Sync + 'static,
     R: Revocations,
 {
-    let edge = EdgeLayer::new(gate, settings.max_concurrent_requests, settings.request_timeout);
+    let edge = EdgeLayer::new(door, settings.max_concurrent_requests, settings.request_timeout);
     let services = edge.layer(routes(settings, services).prepare());
     accept::serve(socket, settings, services, stop, changes).await;
 }

@@ -150,7 +150,10 @@ async fn follow(state: Weak<Mutex<State>>, mut admin: TokenAdminServiceClient<Ch
 async fn hear(state: &Weak<Mutex<State>>, mut stream: tonic::Streaming<WatchRevocationsResponse>) -> Option<Status> {
     loop {
         match stream.message().await {
-            Ok(Some(event)) => lock(&*state.upgrade()?).hear(event),
+            Ok(Some(event)) => {
+                let state = state.upgrade()?;
+                lock(&state).hear(event);
+            }
             Ok(None) => return None,
             Err(status) => return Some(status),
         }

@@ -19,6 +19,7 @@ mod m20261120_000001_initial;
 mod m20261120_000002_native_tables;
 mod m20261120_000003_journal;
 mod m20261121_000004_upkeep;
+mod m20261126_000005_audit;
 mod m20261126_000006_expiry_set_by;
 mod triggers;
 
@@ -40,6 +41,8 @@ pub const CHANNEL: &str = "tokenward_journal";
 pub const OUTBOX_TABLE: &str = "tokenward_outbox";
 /// What one replica does at a time, who does it, and when it was last done.
 pub const CHORE_TABLE: &str = "tokenward_chore";
+/// Who changed what, and who was not let through.
+pub const AUDIT_TABLE: &str = "tokenward_audit";
 /// What [`Migrator::apply`] names when it put triggers up that were gone.
 const TRIGGERS: &str = "triggers of the journal";
 
@@ -158,6 +161,7 @@ impl MigratorTraitSelf for Migrator {
         }
         changes.push(Box::new(m20261120_000003_journal::Change(self.triggers.clone())));
         changes.push(Box::new(m20261121_000004_upkeep::Change));
+        changes.push(Box::new(m20261126_000005_audit::Change));
         changes.push(Box::new(m20261126_000006_expiry_set_by::Change));
         changes
     }

@@ -11,7 +11,7 @@ use super::Error;
 use crate::{
     callers::{self, Caller},
     config::{self, Config},
-    reload::{Files, Live, Reload},
+    reload::{Counters, Files, Live, Reload},
     transport::{
         Address, Exposure, Gate, Listener,
         tls::{self, Pem},
@@ -34,18 +34,22 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
 }
 
 /// Who is let through, and TLS; both follow their files.
-pub(super) fn guard(config: &Config, background: &mut JoinSet<()>) -> Result<(Gate, Option<Live<tls::Config>>), Error> {
+pub(super) fn guard(
+    config: &Config,
+    reloads: &Counters,
+    background: &mut JoinSet<()>,
+) -> Result<(Gate, Option<Live<tls::Config>>), Error> {
     let limit = NonZeroU32::new(config.callers.max_inactive_per_second);
     let mut gate = Gate::Open(Caller::new("", limit));
     if let Some(path) = config.callers.file.clone() {
         let (settings, server) = (config.callers.clone(), config.server.clone());
         let load = move |files: &mut Files| callers::load(&path, &settings, &server, files);
-        let (callers, reload) = Reload::start("callers", load)?;
+        let (callers, reload) = Reload::start("callers", reloads, load)?;
         background.spawn(reload.run());
         gate = Gate::Callers(callers);
     }
     let Some(pem) = Pem::new(&config.server) else { return Ok((gate, None)) };
-    let (tls, reload) = Reload::start("certificates", move |files: &mut Files| pem.load(files))?;
+    let (tls, reload) = Reload::start("certificates", reloads, move |files: &mut Files| pem.load(files))?;
     background.spawn(reload.run());
     Ok((gate, Some(tls)))
 }

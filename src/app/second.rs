@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Error, Store, authenticator, door, hashing};
+use super::{Error, Store, authenticator, door, form, hashing};
 use crate::{
     config::{Config, Http},
     domain::Revoker,
@@ -16,7 +15,7 @@ use crate::{
         oauth::{self, OAuth},
     },
     journal::DatabaseClock,
-    transport::{Address, Gate, Listener},
+    transport::{Address, Door, Listener},
 };
 
 /// The listener, bound and not served yet.
@@ -43,25 +42,14 @@ pub(super) async fn bind(settings: &Http) -> Result<Option<Bound>, Error> {
     Ok(Some(Bound { listener, address, connections: settings.max_connections }))
 }
 
-/// Everything that is counted, for a scrape.
-pub(super) fn registry(store: &Store) -> Registry {
-    let registry = Registry::new();
-    let all: [Box<dyn prometheus::core::Collector>; 2] =
-        [Box::new(store.counters().clone()), Box::new(prometheus::process_collector::ProcessCollector::for_self())];
-    for collector in all {
-        registry.register(collector).expect("no name stands twice");
-    }
-    registry
-}
-
 /// The routes that ask for a credential, where there are to be any.
-pub(super) fn doors(config: &Config, gate: &Gate, store: &Arc<Store>, clock: &DatabaseClock) -> Router {
+pub(super) fn doors(config: &Config, door: &Door, store: &Arc<Store>, clock: &DatabaseClock) -> Router {
     if !config.introspection.enabled {
         return Router::new();
     }
     let authenticator = authenticator(config, store, clock.clone());
-    let revoker = Revoker::new(Arc::clone(store), clock.clone(), hashing(config));
-    oauth::routes(OAuth::new(gate.clone(), authenticator, revoker, &config.introspection))
+    let revoker = Revoker::new(Arc::clone(store), clock.clone(), hashing(config), form(&config.tokens));
+    oauth::routes(OAuth::new(door.clone(), authenticator, revoker, &config.introspection))
 }
 
 // === impl Bound ===

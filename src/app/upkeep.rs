@@ -6,7 +6,9 @@ use tokio::task::JoinSet;
 
 use super::{Error, hashing};
 use crate::{
-    config::Config,
+    audit::{self, Audit},
+    config::{self, Config},
+    domain::Clock,
     knox_redis::Courier,
     store::{Database, Import, Imported, PruneMode, Pruned},
 };
@@ -20,6 +22,27 @@ pub(super) fn start(config: &Config, database: &Database, background: &mut JoinS
         background.spawn(Courier::new(Arc::new(database.clone()), &config.knox_redis)?.run());
     }
     Ok(())
+}
+
+/// Starts the audit trail: to the log, and to the table where it is to be kept there.
+pub(super) fn audit(
+    config: &config::Audit,
+    database: &Database,
+    clock: impl Clock,
+    background: &mut JoinSet<()>,
+) -> Audit {
+    let (counters, mut table) = (audit::Counters::new(), None);
+    if config.table {
+        let (queue, writer) = audit::table(Arc::new(database.clone()), counters.clone());
+        background.spawn(writer.run());
+        if !config.retention.is_zero() {
+            background.spawn(database.clone().keep_audit(config.retention));
+        }
+        table = Some(queue);
+    }
+    let audit = Audit::new(clock, counters, table);
+    background.spawn(audit.clone().run());
+    audit
 }
 
 /// Prunes once, telling how far it has come.

@@ -4,7 +4,7 @@ use prometheus::IntCounter;
 
 use super::Store;
 use crate::{
-    cache::{BreakerState, SharedCache},
+    cache::{BreakerState, BreakerStatus, SharedCache},
     component::Chain,
     domain::Clock,
     journal::{DatabaseClock, Handle, Terms},
@@ -13,7 +13,15 @@ use crate::{
 
 /// The breaker around Redis.
 pub(super) fn breaker(redis: &SharedCache, clock: &DatabaseClock) -> pb::CircuitBreaker {
-    let status = redis.breaker().status();
+    circuit_breaker(redis.breaker().status(), clock)
+}
+
+/// Its latest transitions, the last one at the end.
+pub(super) fn transitions(redis: &SharedCache, clock: &DatabaseClock) -> Vec<pb::CircuitBreaker> {
+    redis.breaker().recent().into_iter().map(|status| circuit_breaker(status, clock)).collect()
+}
+
+fn circuit_breaker(status: BreakerStatus, clock: &DatabaseClock) -> pb::CircuitBreaker {
     let state = match status.state {
         BreakerState::Closed => pb::CircuitBreakerState::Closed,
         BreakerState::Open => pb::CircuitBreakerState::Open,

@@ -1,9 +1,12 @@
 //! Changes to tokens, spread as revocations are: what answers carry has changed, so every fact from before is outdated.
 
 use super::{Cached, spread::to_its_end};
-use crate::domain::{
-    Administration, Clock, Error, Revocation, Rotated, Rotation, TokenChange, TokenRecord, TokenStore, Used, User,
-    UserQuery,
+use crate::{
+    domain::{
+        Administration, Clock, Error, Revocation, Rotated, Rotation, TokenChange, TokenRecord, TokenStore, Used, User,
+        UserQuery,
+    },
+    metrics::Scope,
 };
 
 // === impl Cached ===
@@ -13,6 +16,7 @@ impl<S: TokenStore + Administration, C: Clock> Administration for Cached<S, C> {
         let (inner, named) = (self.inner.clone(), vec![change.token]);
         to_its_end(&self.inner.changes, async move {
             let (record, revocation) = inner.store.update(change).await?;
+            inner.counters.revocations.of(Scope::Replaced).inc_by(revocation.count);
             Ok((record, inner.spread(revocation, named).await))
         })
         .await
@@ -22,6 +26,7 @@ impl<S: TokenStore + Administration, C: Clock> Administration for Cached<S, C> {
         let (inner, named) = (self.inner.clone(), vec![rotation.token]);
         to_its_end(&self.inner.changes, async move {
             let rotated = inner.store.rotate(rotation).await?;
+            inner.counters.revocations.of(Scope::Replaced).inc_by(rotated.revocation.count);
             inner.forget(&[rotated.successor.digest.token_id()]);
             Ok(Rotated { revocation: inner.spread(rotated.revocation, named).await, ..rotated })
         })

@@ -36,7 +36,8 @@ pub(super) struct Backlog {
 
 #[derive(Debug, Default)]
 struct Owed {
-    until: HashMap<TokenId, Instant>,
+    /// By when each is to be written, and since when it has been owed.
+    until: HashMap<TokenId, (Instant, Instant)>,
     worker: Worker,
 }
 
@@ -69,12 +70,17 @@ impl Backlog {
     /// Whether this token's entry must not be believed.
     pub(super) fn owes(&self, id: TokenId) -> bool {
         self.count.load(Ordering::Acquire) > 0
-            && self.lock().until.get(&id).is_some_and(|until| *until > Instant::now())
+            && self.lock().until.get(&id).is_some_and(|(until, _)| *until > Instant::now())
     }
 
     /// How many are owed.
     pub(super) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// How long the oldest has been owed.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        self.lock().until.values().map(|(_, since)| since.elapsed()).max()
     }
 
     /// Takes over tombstones of this `life`, to be written by `until`.
@@ -83,7 +89,10 @@ impl Backlog {
             return;
         }
         let mut owed = self.lock();
-        owed.until.extend(ids.into_iter().map(|id| (id, until)));
+        let since = Instant::now();
+        for id in ids {
+            owed.until.entry(id).and_modify(|of| of.0 = until).or_insert((until, since));
+        }
         self.count.store(owed.until.len(), Ordering::Release);
         if owed.worker == Worker::Idle {
             owed.worker = Worker::Busy;
@@ -103,7 +112,7 @@ impl Backlog {
     /// What is still worth writing; `None` ends the worker.
     fn due(&self) -> Option<Vec<TokenId>> {
         let (mut owed, now) = (self.lock(), Instant::now());
-        owed.until.retain(|_, until| *until > now);
+        owed.until.retain(|_, (until, _)| *until > now);
         self.count.store(owed.until.len(), Ordering::Release);
         if owed.until.is_empty() {
             owed.worker = Worker::Idle;

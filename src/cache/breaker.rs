@@ -8,6 +8,7 @@
 //! Time is tokio's, so that tests can stop it.
 
 use std::{
+    collections::VecDeque,
     fmt::Display,
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,7 +23,13 @@ mod window;
 
 pub(super) use self::state::Fault;
 use self::state::{Closed, HalfOpen, Open, Policy, State};
-use crate::config;
+use crate::{
+    config,
+    metrics::{self, Counts, Transition},
+};
+
+/// How many transitions are remembered.
+const RECENT: usize = 8;
 
 /// A circuit breaker. All of its methods return at once.
 #[derive(Debug)]
@@ -30,6 +37,7 @@ pub struct Breaker {
     policy: Policy,
     core: Mutex<Core>,
     published: watch::Sender<BreakerStatus>,
+    transitions: Counts<Transition>,
 }
 
 /// Where a breaker is, and how it came there.
@@ -75,6 +83,8 @@ struct Core {
     state: State,
     epoch: u64,
     opened_count: u64,
+    /// The latest transitions, the last one at the end.
+    recent: VecDeque<BreakerStatus>,
 }
 
 // === impl Breaker ===
@@ -87,8 +97,8 @@ impl Breaker {
         let state = State::Closed(Closed::new(&policy, now));
         let status =
             BreakerStatus { state: BreakerState::Closed, since: now, cause: "start".to_owned(), opened_count: 0 };
-        let core = Mutex::new(Core { state, epoch: 0, opened_count: 0 });
-        Self { policy, core, published: watch::Sender::new(status) }
+        let core = Mutex::new(Core { state, epoch: 0, opened_count: 0, recent: VecDeque::new() });
+        Self { policy, core, published: watch::Sender::new(status), transitions: metrics::transitions() }
     }
 
     /// Where it is now.
@@ -101,6 +111,19 @@ impl Breaker {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<BreakerStatus> {
         self.published.subscribe()
+    }
+
+    /// The latest openings and closings, at most [`RECENT`], the last one at the end. Probes that failed are no openings
+    /// of their own; the cause is the latest's.
+    #[must_use]
+    pub fn recent(&self) -> Vec<BreakerStatus> {
+        self.lock().recent.iter().cloned().collect()
+    }
+
+    /// How often it came into each state.
+    #[must_use]
+    pub fn transitions(&self) -> &Counts<Transition> {
+        &self.transitions
     }
 
     /// Asks for leave to send one command.
@@ -170,6 +193,8 @@ impl Breaker {
     fn enter(&self, core: &mut Core, state: State, cause: String, now: Instant) {
         log(&state, &cause, now);
         let status = BreakerStatus { state: name(&state), since: now, cause, opened_count: core.opened_count };
+        self.transitions.of(transition(status.state)).inc();
+        core.remember(&status);
         core.state = state;
         core.epoch += 1;
         self.published.send_replace(status);
@@ -185,11 +210,40 @@ impl Breaker {
     }
 }
 
+// === impl Core ===
+
+impl Core {
+    /// Keeps openings and closings. A probe that failed belongs to the opening before it, so that a long outage pushes
+    /// nothing else out.
+    fn remember(&mut self, status: &BreakerStatus) {
+        match (status.state, self.recent.back_mut()) {
+            (BreakerState::HalfOpen, _) => {}
+            (BreakerState::Open, Some(last)) if last.state == BreakerState::Open => {
+                last.cause.clone_from(&status.cause);
+            }
+            (BreakerState::Open | BreakerState::Closed, _) => {
+                if self.recent.len() == RECENT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(status.clone());
+            }
+        }
+    }
+}
+
 fn name(state: &State) -> BreakerState {
     match state {
         State::Closed(_) => BreakerState::Closed,
         State::Open(_) => BreakerState::Open,
         State::HalfOpen(_) => BreakerState::HalfOpen,
+    }
+}
+
+fn transition(state: BreakerState) -> Transition {
+    match state {
+        BreakerState::Closed => Transition::Closed,
+        BreakerState::Open => Transition::Open,
+        BreakerState::HalfOpen => Transition::HalfOpen,
     }
 }
 

@@ -3,18 +3,19 @@
 //! No label holds a token, a `token_id` or a `user_id`: the words are fixed, and few.
 
 use prometheus::{
-    IntCounter, IntCounterVec, Opts,
+    Histogram, IntCounter, IntCounterVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
 
 use super::entry::Refusal;
+use crate::metrics::{self, CacheRequests, Counts, FillRejection, Scope, counter};
 
 /// The counters of one cache. A clone counts on the same.
 #[derive(Clone, Debug)]
 pub struct Counters {
-    /// Look-ups that were answered from a cache, by tier: `memo`, `memory` or `redis`.
-    pub hits: Hits,
+    /// What each tier was asked, and said.
+    pub requests: CacheRequests,
     /// Look-ups that no cache could answer, although one was allowed to.
     pub misses: IntCounter,
     /// Look-ups that were not made, since their caller had asked for too many tokens that are not active.
@@ -25,8 +26,8 @@ pub struct Counters {
     pub facts_unproven: IntCounter,
     /// Entries in Redis that were no facts of ours, by reason.
     pub entries_refused: IntCounterVec,
-    /// Fills that met a tombstone in Redis.
-    pub fills_tombstoned: IntCounter,
+    /// Facts that were read and not cached.
+    pub fills_rejected: Counts<FillRejection>,
     /// Hits that were compared with the database afterwards.
     pub reproofs: IntCounter,
     /// Hits that the database contradicts, and the journal does not explain. More than 0
@@ -34,18 +35,10 @@ pub struct Counters {
     pub coherence_violations: IntCounter,
     /// Tombstones that Redis did not take at once.
     pub tombstones_owed: IntCounter,
-}
-
-/// A counter for each tier; resolved once, since hits are frequent.
-#[derive(Clone, Debug)]
-pub struct Hits {
-    tiers: IntCounterVec,
-    /// The memo of unknown and revoked tokens.
-    pub memo: IntCounter,
-    /// This process's memory.
-    pub memory: IntCounter,
-    /// Redis.
-    pub redis: IntCounter,
+    /// Tokens that were ended.
+    pub revocations: Counts<Scope>,
+    /// How long changes took from their commit to the answer.
+    pub propagation: Histogram,
 }
 
 // === impl Counters ===
@@ -53,19 +46,21 @@ pub struct Hits {
 impl Counters {
     pub(super) fn new() -> Self {
         Self {
-            hits: Hits::new(),
+            requests: metrics::cache_requests(),
             misses: counter("cache_misses_total", "Look-ups that no cache could answer."),
             rate_limited: counter("lookups_rate_limited_total", "Look-ups refused for a caller's quota."),
             facts_refuted: counter("cache_facts_refuted_total", "Cached facts that the journal outdates."),
             facts_unproven: counter("cache_facts_unproven_total", "Cached facts that could not be judged."),
-            entries_refused: vector("cache_entries_refused_total", "Entries in Redis that were no facts.", "reason"),
-            fills_tombstoned: counter("cache_fills_tombstoned_total", "Fills that met a tombstone."),
+            entries_refused: refusals(),
+            fills_rejected: metrics::fill_rejections(),
             reproofs: counter("cache_reproofs_total", "Hits compared with the database afterwards."),
             coherence_violations: counter(
                 "coherence_violations_total",
                 "Hits that the database contradicts and the journal does not explain.",
             ),
             tombstones_owed: counter("cache_tombstones_owed_total", "Tombstones that Redis did not take at once."),
+            revocations: metrics::revocations(),
+            propagation: metrics::propagation(),
         }
     }
 
@@ -83,18 +78,20 @@ impl Counters {
         sum
     }
 
-    fn all(&self) -> [&dyn Collector; 10] {
+    fn all(&self) -> [&dyn Collector; 12] {
         [
-            &self.hits.tiers,
+            &self.requests,
             &self.misses,
             &self.rate_limited,
             &self.facts_refuted,
             &self.facts_unproven,
             &self.entries_refused,
-            &self.fills_tombstoned,
+            &self.fills_rejected,
             &self.reproofs,
             &self.coherence_violations,
             &self.tombstones_owed,
+            &self.revocations,
+            &self.propagation,
         ]
     }
 }
@@ -110,26 +107,14 @@ impl Collector for Counters {
     }
 }
 
-fn counter(name: &str, help: &str) -> IntCounter {
-    IntCounter::with_opts(opts(name, help)).expect("the name is well-formed")
-}
-
-fn vector(name: &str, help: &str, label: &str) -> IntCounterVec {
-    IntCounterVec::new(opts(name, help), &[label]).expect("the name is well-formed")
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("tokenward")
-}
-
-// === impl Hits ===
-
-impl Hits {
-    fn new() -> Self {
-        let tiers = vector("cache_hits_total", "Look-ups that were answered from a cache.", "tier");
-        let [memo, memory, redis] = ["memo", "memory", "redis"].map(|tier| tiers.with_label_values(&[tier]));
-        Self { tiers, memo, memory, redis }
+/// All reasons are there from the start, so that a first refusal is an increase.
+fn refusals() -> IntCounterVec {
+    let opts = Opts::new("cache_entries_refused_total", "Entries in Redis that were no facts.").namespace("tokenward");
+    let family = IntCounterVec::new(opts, &["reason"]).expect("the name is well-formed");
+    for refusal in Refusal::ALL {
+        family.with_label_values(&[refusal.label()]);
     }
+    family
 }
 
 #[cfg(test)]
@@ -137,15 +122,16 @@ mod tests {
     use prometheus::{Registry, proto::Metric};
 
     use super::*;
+    use crate::metrics::{RequestResult, Tier};
 
     #[test]
     fn a_registry_takes_all_and_sees_what_is_counted() {
         let (counters, registry) = (Counters::new(), Registry::new());
         registry.register(Box::new(counters.clone())).expect("no name stands twice");
-        counters.hits.redis.inc();
+        counters.requests.inc(Tier::Redis, RequestResult::Hit);
         counters.refused(Refusal::Mac);
         let families = registry.gather();
-        assert_eq!(families.len(), 10);
+        assert_eq!(families.len(), 12);
         let labels: Vec<_> = families
             .iter()
             .flat_map(MetricFamily::get_metric)
@@ -153,6 +139,6 @@ mod tests {
             .flat_map(Metric::get_label)
             .map(|label| format!("{}={}", label.name(), label.value()))
             .collect();
-        assert_eq!(labels, ["reason=mac", "tier=redis"]);
+        assert_eq!(labels, ["reason=mac", "result=hit", "tier=redis"]);
     }
 }

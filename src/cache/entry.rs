@@ -152,6 +152,10 @@ impl Fact {
 // === impl Refusal ===
 
 impl Refusal {
+    /// Every one there is.
+    pub(super) const ALL: [Self; 7] =
+        [Self::Type, Self::Oversized, Self::Version, Self::Short, Self::Key, Self::Mac, Self::Body];
+
     /// One word, for a metric.
     pub(super) fn label(self) -> &'static str {
         match self {

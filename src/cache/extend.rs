@@ -19,7 +19,10 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::Inner;
-use crate::domain::{Clock, Digest, Extended, Extension, TokenStore};
+use crate::{
+    domain::{Clock, Digest, Extended, Extension, TokenStore},
+    request::carried,
+};
 
 /// Extensions under way at once; they take connections from look-ups.
 const AT_ONCE: usize = 4;
@@ -85,7 +88,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             inner.extend(extension, place).await;
             drop(mark);
         };
-        tokio::spawn(work.in_current_span());
+        tokio::spawn(carried(work.in_current_span()));
     }
 
     async fn extend(self: &Arc<Self>, extension: Extension, place: OwnedSemaphorePermit) {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use super::{
-    CacheError, Inner, SharedCache,
+    CacheError, Inner, MemoryCache, SharedCache,
     entry::{Fact, NoFact},
     flight::{Boarding, Flight, Stamp, Ticket},
     negative::Verdict,
@@ -16,6 +16,8 @@ use super::{
 use crate::{
     domain::{Clock, Digest, Digests, Error, Found, Freshness, Look, Reading, Source, Timestamp, TokenId, TokenStore},
     journal::Confirmed,
+    metrics::{FillRejection, RequestResult, Tier},
+    request::carried,
 };
 
 /// How long a flight stays known after it has settled, for callers who looked into the
@@ -112,55 +114,72 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// What this process's memory answers.
     pub(super) async fn own_hit(self: &Arc<Self>, digest: Digest) -> Option<Reading> {
         if let Some(reading) = self.negative.get(digest) {
-            self.counters.hits.memo.inc();
+            self.counters.requests.inc(Tier::Memo, RequestResult::NegativeHit);
             return Some(reading);
         }
-        let fact = self.tiers.near.as_ref()?.get(digest)?;
+        self.counters.requests.inc(Tier::Memo, RequestResult::Miss);
+        let reading = self.memory_hit(self.tiers.near.as_ref()?, digest).await;
+        let result = if reading.is_some() { RequestResult::Hit } else { RequestResult::Miss };
+        self.counters.requests.inc(Tier::Memory, result);
+        reading
+    }
+
+    async fn memory_hit(self: &Arc<Self>, near: &MemoryCache, digest: Digest) -> Option<Reading> {
+        let fact = near.get(digest)?;
         if self.proof.as_ref().is_some_and(|proof| !proof.covers_memory()) {
             return None;
         }
-        let reading = self.answer(&fact, Source::LocalCache).await?;
-        self.counters.hits.memory.inc();
-        Some(reading)
+        self.answer(&fact, Source::LocalCache).await
     }
 
     async fn shared_hit(self: &Arc<Self>, digest: Digest) -> Option<Reading> {
-        let fact = self.shared_fact(digest).await?;
-        self.believed(fact).await
+        match self.shared_fact(self.tiers.shared.as_ref()?, digest).await {
+            Ok(fact) => self.believed(fact).await,
+            Err(result) => {
+                self.counters.requests.inc(Tier::Redis, result);
+                None
+            }
+        }
     }
 
     /// What a fact of Redis answers.
     pub(super) async fn believed(self: &Arc<Self>, fact: Fact) -> Option<Reading> {
         let fact = Arc::new(fact);
-        let reading = self.answer(&fact, Source::SharedCache).await?;
-        self.counters.hits.redis.inc();
+        let answer = self.answer(&fact, Source::SharedCache).await;
+        let result = if answer.is_some() { RequestResult::Hit } else { RequestResult::Miss };
+        self.counters.requests.inc(Tier::Redis, result);
+        let reading = answer?;
         if let (Some(near), Some(life)) = (&self.tiers.near, fact.life(self.clock.now(), self.entry_ttl)) {
             near.put(fact, life);
         }
         Some(reading)
     }
 
-    async fn shared_fact(&self, digest: Digest) -> Option<Fact> {
-        let (shared, id) = (self.tiers.shared.as_ref()?, digest.token_id());
+    /// What stands in Redis, or what came of the question.
+    async fn shared_fact(&self, shared: &SharedCache, digest: Digest) -> Result<Fact, RequestResult> {
+        let id = digest.token_id();
         if self.backlog.owes(id) {
-            return None;
+            return Err(RequestResult::Bypass);
         }
         match shared.get(digest).await {
-            Ok(value) => return self.fact(id, value),
-            Err(CacheError::Rejected(_)) => {}
-            Err(error) => tracing::debug!(token_id = %id, %error, "a cache entry could not be read"),
+            Ok(value) => self.fact(id, value),
+            Err(CacheError::Rejected(_)) => Err(RequestResult::Bypass),
+            Err(error) => {
+                tracing::debug!(token_id = %id, %error, "a cache entry could not be read");
+                Err(RequestResult::Unavailable)
+            }
         }
-        None
     }
 
     /// The fact that a value is; what is none is noted.
-    pub(super) fn fact(&self, id: TokenId, value: Result<Fact, NoFact>) -> Option<Fact> {
-        match value {
-            Ok(fact) => return Some(fact),
-            Err(NoFact::Refused(refusal)) => self.refusals.note(&self.counters, id, refusal),
-            Err(NoFact::Absent | NoFact::Tombstone) => {}
-        }
-        None
+    pub(super) fn fact(&self, id: TokenId, value: Result<Fact, NoFact>) -> Result<Fact, RequestResult> {
+        value.map_err(|none| {
+            match none {
+                NoFact::Refused(refusal) => self.refusals.note(&self.counters, id, refusal),
+                NoFact::Absent | NoFact::Tombstone => {}
+            }
+            RequestResult::Miss
+        })
     }
 
     /// Answers from a fact, when it still may be answered from.
@@ -206,7 +225,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             tickets.iter().for_each(Ticket::settle);
             sleep(LINGER).await;
         };
-        tokio::spawn(read.in_current_span());
+        tokio::spawn(carried(read.in_current_span()));
     }
 
     async fn read(&self, digests: Vec<Digests>) -> Result<Vec<Reading>, Arc<Error>> {
@@ -248,7 +267,8 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         }
         match &self.tiers.shared {
             Some(shared) if !flight.is_outdated() => self.fill_shared(shared, fact, life).await,
-            Some(_) | None => {}
+            Some(_) => self.counters.fills_rejected.of(FillRejection::Outdated).inc(),
+            None => {}
         }
     }
 
@@ -256,12 +276,18 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         let id = fact.record.digest.token_id();
         let Some(entry) = shared.encode(fact) else {
             tracing::debug!(token_id = %id, "too large to be cached");
+            self.counters.fills_rejected.of(FillRejection::TooLarge).inc();
             return;
         };
-        match shared.put(id, entry, life).await {
-            Ok(Put::Tombstoned) => self.counters.fills_tombstoned.inc(),
-            Ok(Put::Stored) | Err(CacheError::Rejected(_)) => {}
-            Err(error) => tracing::debug!(token_id = %id, %error, "a fact was not cached"),
-        }
+        let rejection = match shared.put(id, entry, life).await {
+            Ok(Put::Stored) => return,
+            Ok(Put::Tombstoned) => FillRejection::Tombstone,
+            Err(CacheError::Rejected(_)) => FillRejection::Bypass,
+            Err(error) => {
+                tracing::debug!(token_id = %id, %error, "a fact was not cached");
+                FillRejection::Unavailable
+            }
+        };
+        self.counters.fills_rejected.of(rejection).inc();
     }
 }

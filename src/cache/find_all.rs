@@ -9,7 +9,10 @@ use super::{
     entry::Fact,
     flight::{Flight, Stamp},
 };
-use crate::domain::{Clock, Digest, Digests, Error, Freshness, Look, Reading, TokenStore};
+use crate::{
+    domain::{Clock, Digest, Digests, Error, Freshness, Look, Reading, TokenStore},
+    metrics::{RequestResult, Tier},
+};
 
 // === impl Inner ===
 
@@ -43,28 +46,37 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         let asks = |index: &usize| readings[*index].is_none() && batch[*index].1.freshness != Freshness::Primary;
         let asked: Vec<usize> = (0..batch.len()).filter(asks).collect();
         let digests: Vec<_> = asked.iter().map(|index| batch[*index].0.current).collect();
-        let believed = self.shared_facts(digests).await.into_iter().map(async |fact| self.believed(fact?).await);
+        let believed = self.shared_facts(digests).await.into_iter().map(async |fact| match fact {
+            Ok(fact) => self.believed(fact).await,
+            Err(result) => {
+                self.counters.requests.inc(Tier::Redis, result);
+                None
+            }
+        });
         for (index, reading) in asked.into_iter().zip(join_all(believed).await) {
             readings[index] = reading;
         }
         readings
     }
 
-    /// What Redis has of these tokens, in their order; nothing where it gave no answer.
-    async fn shared_facts(&self, mut digests: Vec<Digest>) -> Vec<Option<Fact>> {
+    /// What Redis has of these tokens, in their order, or what came of the question; nothing where there is no Redis.
+    async fn shared_facts(&self, mut digests: Vec<Digest>) -> Vec<Result<Fact, RequestResult>> {
         let Some(shared) = &self.tiers.shared else { return Vec::new() };
         let owed: Vec<_> = digests.iter().map(|digest| self.backlog.owes(digest.token_id())).collect();
         let mut keep = owed.iter();
         digests.retain(|_| keep.next() == Some(&false));
         let mut values = match shared.get_all(&digests).await {
             Ok(values) => values.into_iter().zip(&digests).map(|(value, digest)| self.fact(digest.token_id(), value)),
-            Err(CacheError::Rejected(_)) => return Vec::new(),
+            Err(CacheError::Rejected(_)) => return owed.iter().map(|_| Err(RequestResult::Bypass)).collect(),
             Err(error) => {
                 tracing::debug!(%error, "cache entries could not be read");
-                return Vec::new();
+                return owed.iter().map(|_| Err(RequestResult::Unavailable)).collect();
             }
         };
-        owed.into_iter().map(|owed| if owed { None } else { values.next().flatten() }).collect()
+        let fact = |owed| {
+            if owed { Err(RequestResult::Bypass) } else { values.next().unwrap_or(Err(RequestResult::Unavailable)) }
+        };
+        owed.into_iter().map(fact).collect()
     }
 
     /// A flight for each of these tokens, which left after the call began.

@@ -14,6 +14,7 @@ use crate::{
         TokenStore,
     },
     journal::Confirmed,
+    metrics::{FillRejection, RequestResult, Tier as Asked},
 };
 
 /// How long the number of Redis's keys is waited for.
@@ -30,14 +31,14 @@ impl<S: TokenStore, C: Clock> Inspection for Cached<S, C> {
         };
         CacheStats {
             kind: inner.tiers.kind(),
-            memo_hits: counters.hits.memo.get(),
-            memory_hits: counters.hits.memory.get(),
-            redis_hits: counters.hits.redis.get(),
+            memo_hits: counters.requests.get(Asked::Memo, RequestResult::NegativeHit),
+            memory_hits: counters.requests.get(Asked::Memory, RequestResult::Hit),
+            redis_hits: counters.requests.get(Asked::Redis, RequestResult::Hit),
             misses: counters.misses.get(),
             facts_refuted: counters.facts_refuted.get(),
             facts_unproven: counters.facts_unproven.get(),
             entries_refused: u64::try_from(counters.refused_in_all()).unwrap_or_default(),
-            fills_tombstoned: counters.fills_tombstoned.get(),
+            fills_tombstoned: counters.fills_rejected.of(FillRejection::Tombstone).get(),
             tombstones_owed: inner.backlog.len() as u64,
             memory_entries: inner.tiers.near.as_ref().map(super::MemoryCache::len),
             memo_entries: inner.negative.len() as u64,

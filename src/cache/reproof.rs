@@ -23,6 +23,7 @@ use super::{Inner, Proof, entry::Fact};
 use crate::{
     domain::{Clock, Found, Freshness, Timestamp, TokenStore},
     journal::Confirmed,
+    request::carried,
 };
 
 /// Re-proofs under way at once.
@@ -68,7 +69,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             inner.reprove(&fact).await;
             drop(place);
         };
-        tokio::spawn(reproof.in_current_span());
+        tokio::spawn(carried(reproof.in_current_span()));
     }
 
     async fn reprove(&self, fact: &Fact) {

@@ -25,6 +25,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tracing::Instrument as _;
 
 mod batch;
 mod client;
@@ -54,7 +55,8 @@ use crate::{
     config,
     domain::{Digest, TokenId},
     mutant::{self, Mutant},
-    reload::{Files, Reload},
+    reload::{Counters, Files, Reload},
+    spans,
     threads::Threads,
 };
 
@@ -108,11 +110,13 @@ impl SharedCache {
         breaker: &config::Breaker,
         mac_keys: MacKeys,
         threads: &Threads,
+        reloads: &Counters,
     ) -> Result<Self, StartError> {
         let (trusted, follow) = match pem(config) {
             Some(pem) => {
                 let load = move |files: &mut Files| pem.load(files);
-                let (trusted, reload) = Reload::start("certificates for Redis", load).map_err(|_| StartError::Files)?;
+                let (trusted, reload) =
+                    Reload::start("certificates for Redis", reloads, load).map_err(|_| StartError::Files)?;
                 (Some(trusted), Some(reload))
             }
             None => (None, None),
@@ -153,7 +157,7 @@ impl SharedCache {
     /// # Errors
     /// [`CacheError`]; `Refused` (MISCONF) when Redis only refuses writes.
     pub async fn ping(&self) -> Result<(), CacheError> {
-        self.read(|redis| async move { redis.ping::<Value>(None).await }).await.map(drop)
+        self.read("PING", |redis| async move { redis.ping::<Value>(None).await }).await.map(drop)
     }
 
     /// The breaker that every command passes.
@@ -174,7 +178,7 @@ impl SharedCache {
             let key = self.inner.keys.of(digest.token_id());
             async move { redis.getrange::<Value, _>(key, 0, MAX_BYTES).await }
         };
-        match self.read(entry).await {
+        match self.read("GETRANGE", entry).await {
             Ok(value) => Ok(Fact::decode(value.as_bytes().unwrap_or_default(), digest, &self.inner.mac_keys)),
             Err(error) if error.is("WRONGTYPE") => Ok(Err(Refusal::Type.into())),
             Err(error) => Err(error),
@@ -183,8 +187,11 @@ impl SharedCache {
 
     /// What stands at a token's key whose digest is not known, so that no fact can be told from a forged one.
     pub(super) async fn kind(&self, id: TokenId) -> Result<NoFact, CacheError> {
-        let key = || self.inner.keys.of(id);
-        match self.read(async |redis| redis.getrange::<Value, _>(key(), 0, 0).await).await {
+        let first = |redis: Redis| {
+            let key = self.inner.keys.of(id);
+            async move { redis.getrange::<Value, _>(key, 0, 0).await }
+        };
+        match self.read("GETRANGE", first).await {
             Ok(value) => Ok(match value.as_bytes().unwrap_or_default() {
                 [] => NoFact::Absent,
                 [TOMBSTONE, ..] => NoFact::Tombstone,
@@ -197,7 +204,11 @@ impl SharedCache {
 
     /// How long what stands at a token's key is kept; `None` when that is not known.
     pub(super) async fn remaining(&self, id: TokenId) -> Option<Duration> {
-        let left: i64 = self.read(async |redis| redis.pttl(self.inner.keys.of(id)).await).await.ok()?;
+        let pttl = |redis: Redis| {
+            let key = self.inner.keys.of(id);
+            async move { redis.pttl(key).await }
+        };
+        let left: i64 = self.read("PTTL", pttl).await.ok()?;
         u64::try_from(left).ok().map(Duration::from_millis)
     }
 
@@ -206,7 +217,7 @@ impl SharedCache {
         if self.client().is_clustered() {
             return None;
         }
-        self.read(async |redis| redis.dbsize().await).await.ok()
+        self.read("DBSIZE", |redis| async move { redis.dbsize().await }).await.ok()
     }
 
     /// The bytes of a fact, as [`Self::put`] takes them; `None` when it is too large to be stored.
@@ -223,7 +234,7 @@ impl SharedCache {
                 let (key, arguments) = (key.clone(), arguments.clone());
                 async move { redis.eval::<Value, _, _, _>(script::UNGUARDED_PUT, key, arguments).await }
             };
-            self.write(unguarded).await?;
+            self.write("EVAL", unguarded).await?;
             return Ok(Put::Stored);
         }
         let answer = self.evaluate(PUT, id, arguments).await?;
@@ -241,7 +252,7 @@ impl SharedCache {
             let (key, tombstone, expire) = (key.clone(), tombstone.clone(), expire.clone());
             async move { patient(&redis).set::<(), _, _>(key, tombstone, expire, None, false).await }
         };
-        let buried = self.write(set).await;
+        let buried = self.write("SET", set).await;
         if matches!(buried, Err(CacheError::Refused(_))) {
             let _best_effort = self.drop_fact(id).await;
         }
@@ -258,20 +269,20 @@ impl SharedCache {
         let key = self.inner.keys.of(id);
         let by_hash = |redis: Redis| {
             let (key, arguments) = (key.clone(), arguments.clone());
-            async move { redis.evalsha(script.sha, key, arguments).await }
+            async move { redis.evalsha::<Value, _, _, _>(script.sha, key, arguments).await }
         };
         let whole = |redis: Redis| {
             let (key, arguments) = (key.clone(), arguments.clone());
-            async move { redis.eval(script.text, key, arguments).await }
+            async move { redis.eval::<Value, _, _, _>(script.text, key, arguments).await }
         };
-        match self.write(by_hash).await {
-            Err(error) if error.is("NOSCRIPT") => self.write(whole).await,
+        match self.write("EVALSHA", by_hash).await {
+            Err(error) if error.is("NOSCRIPT") => self.write("EVAL", whole).await,
             known => known,
         }
     }
 
     /// Runs a command that changes nothing, so that giving up on it early loses nothing.
-    async fn read<T, F>(&self, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    async fn read<T, F>(&self, name: &'static str, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
     where
         F: Future<Output = Answer<T>>,
     {
@@ -281,16 +292,16 @@ impl SharedCache {
             let answer = timeout(bound, command(redis));
             async move { answer.await.map_err(late)? }
         };
-        self.run(bounded).await
+        self.run(name, bounded).await
     }
 
     /// Runs a write. Only fred's own deadline bounds it: that one also takes a command
     /// back that has not been sent yet, and an outer one would not.
-    async fn write<T, F>(&self, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    async fn write<T, F>(&self, name: &'static str, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
     where
         F: Future<Output = Answer<T>>,
     {
-        let outcome = self.run(command).await;
+        let outcome = self.run(name, command).await;
         if outcome.as_ref().is_err_and(|error| error.is("READONLY")) {
             self.inner.demoted.notify_one();
         }
@@ -302,15 +313,15 @@ impl SharedCache {
     ///
     /// A redirect of a cluster says that the command was not carried out. Once it has come, fred knows
     /// where the slot is, and the command is given once more.
-    async fn run<T, F>(&self, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
+    async fn run<T, F>(&self, name: &'static str, command: impl Fn(Redis) -> F) -> Result<T, CacheError>
     where
         F: Future<Output = Answer<T>>,
     {
         let _place = self.inner.in_flight.try_acquire().map_err(|_| CacheError::Busy)?;
         let permit = self.inner.breaker.admit()?;
-        let mut answer = Box::pin(command(self.client())).await;
+        let mut answer = Box::pin(command(self.client())).instrument(spans::redis(name)).await;
         if answer.as_ref().is_err_and(is_redirect) {
-            answer = Box::pin(command(self.client())).await;
+            answer = Box::pin(command(self.client())).instrument(spans::redis(name)).await;
         }
         let outcome = answer.map_err(|error| CacheError::of(error, self.inner.deadline));
         match outcome.as_ref().err().and_then(|error| error.fault().map(|fault| (fault, error))) {

@@ -13,7 +13,9 @@ use crate::{
         Revocation, Target, Timestamp, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
     journal::Terms,
+    metrics::Scope,
     mutant::{self, Mutant},
+    request::carried,
 };
 
 /// How much longer a tombstone lives than any replica can take a fact from before it for
@@ -67,6 +69,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         let inner = self.inner.clone();
         to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.revoke(target, ending).await?;
+            inner.counters.revocations.of(Scope::Token).inc_by(revocation.count);
             Ok(inner.spread(revocation, target.token_ids()).await)
         })
         .await
@@ -76,6 +79,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         let inner = self.inner.clone();
         to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.revoke_all(user, except, ending).await?;
+            inner.counters.revocations.of(Scope::UserTokens).inc_by(revocation.count);
             Ok(inner.spread(revocation, vec![]).await)
         })
         .await
@@ -97,6 +101,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         let inner = self.inner.clone();
         to_its_end(&self.inner.changes, async move {
             let (user, revocation) = inner.store.upsert_user(change).await?;
+            inner.counters.revocations.of(Scope::UserDisabled).inc_by(revocation.count);
             Ok((user, inner.spread(revocation, vec![]).await))
         })
         .await
@@ -106,6 +111,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         let inner = self.inner.clone();
         to_its_end(&self.inner.changes, async move {
             let revocation = inner.store.delete_user(user, ending).await?;
+            inner.counters.revocations.of(Scope::UserDeleted).inc_by(revocation.count);
             Ok(inner.spread(revocation, vec![]).await)
         })
         .await
@@ -118,7 +124,7 @@ pub(super) async fn to_its_end<T: Send + 'static>(
     changes: &TaskTracker,
     change: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let ended = changes.spawn(change.in_current_span()).await;
+    let ended = changes.spawn(carried(change.in_current_span())).await;
     ended.unwrap_or_else(|abandoned| Err(Error::Unavailable(Box::new(abandoned))))
 }
 
@@ -144,6 +150,12 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 
     async fn tell(&self, ids: Vec<TokenId>) -> Propagation {
         let committed = Instant::now();
+        let propagation = self.told(ids, committed).await;
+        self.counters.propagation.observe(committed.elapsed().as_secs_f64());
+        propagation
+    }
+
+    async fn told(&self, ids: Vec<TokenId>, committed: Instant) -> Propagation {
         let told = self.bury(ids, committed).await || mutant::is(Mutant::Barrier);
         match &self.proof {
             Some(proof) if !told || proof.ack == Ack::Lease => {

@@ -34,6 +34,12 @@ pub(super) fn existing() -> &'static BTreeSet<String> {
     &EXISTING
 }
 
+/// The contract's name of the method of a path, `TokenService/Authenticate`; `None` for a method of others.
+#[must_use]
+pub fn method(path: &str) -> Option<&'static str> {
+    short(path).and_then(|name| existing().get(name)).map(String::as_str)
+}
+
 // === impl Methods ===
 
 impl Methods {

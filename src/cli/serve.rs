@@ -2,14 +2,11 @@
 
 use clap::Args;
 
-use super::{
-    Failure,
-    settings::{Settings, flag},
-};
-use crate::config::{Config, Purpose, SecretText};
+use super::settings::{Settings, flag};
+use crate::config::{Config, Faults, Purpose, SecretText};
 
 /// What `serve` takes.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct Serve {
     #[command(flatten)]
     settings: Settings,
@@ -24,7 +21,7 @@ pub(super) struct Serve {
 // === impl Serve ===
 
 impl Serve {
-    pub(super) fn load(self) -> Result<Config, Failure> {
+    pub(super) fn load(self) -> Result<Config, Faults> {
         let flags = [
             flag("--listen", "server.listen", self.listen.map(SecretText::from)),
             flag("--insecure", "server.insecure", self.insecure.then(|| SecretText::new("true"))),

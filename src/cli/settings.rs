@@ -7,7 +7,7 @@ use clap::Args;
 use crate::config::{self, Faults, Flag, Loaded, Purpose, SecretText, Sources};
 
 /// What `serve`, `migrate` and `config` have in common.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct Settings {
     /// The TOML file with the settings; `tokenward config default` prints one.
     #[arg(long, global = true, env = "TOKENWARD_CONFIG", value_name = "FILE")]

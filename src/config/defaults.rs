@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune, Redis,
-    RevokeAck, SchemaPreset, SecretText, Server, TokenHash, Tokens, Users,
+    Audit, Breaker, Cache, CacheBackend, Callers, Coherence, Database, Health, Http, KnoxRedis, Log, LogFormat, Prune,
+    Redis, RevokeAck, SchemaPreset, SecretText, Server, TokenFormat, TokenHash, Tokens, Traces, Users,
 };
 
 impl Default for Server {
@@ -136,6 +136,7 @@ impl Default for Tokens {
             refresh_max_ttl: Duration::ZERO,
             allow_never_expires: false,
             prefix: String::new(),
+            format: TokenFormat::Knox,
             limit_per_user: 0,
             hash: TokenHash::Sha512,
             accept_digests: None,
@@ -165,6 +166,13 @@ impl Default for Prune {
     }
 }
 
+impl Default for Audit {
+    fn default() -> Self {
+        // A year, as humantime writes one.
+        Self { table: false, retention: Duration::from_secs(31_557_600) }
+    }
+}
+
 impl Default for KnoxRedis {
     fn default() -> Self {
         Self {
@@ -174,6 +182,12 @@ impl Default for KnoxRedis {
             password_file: None,
             prefix: "knox".to_owned(),
         }
+    }
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self { endpoint: String::new(), ratio: 0.01, service_name: "tokenward".to_owned() }
     }
 }
 

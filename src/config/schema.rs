@@ -71,6 +71,17 @@ pub enum TokenHash {
     Blake2b,
 }
 
+/// What follows a token's prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenFormat {
+    /// 64 hexadecimal digits.
+    #[default]
+    Knox,
+    /// 43 digits of base 62 and a checksum.
+    Checksummed,
+}
+
 /// How a digest is made of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

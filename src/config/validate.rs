@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, fmt::Display, net::SocketAddr, time::Duration};
 
+use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Breaker, Callers, Database, Fault, Health, Http, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames,
-    SecretText, Server, Tokens,
+    Audit, Breaker, Callers, Database, Fault, Health, Http, KnoxRedis, Loaded, Log, Prune, Purpose, Redis, SchemaNames,
+    SecretText, Server, Tokens, Traces,
 };
-use crate::domain::TokenPrefix;
 
 mod adopted;
 mod cache;
@@ -16,6 +16,7 @@ mod ext_authz;
 mod introspection;
 mod peers;
 mod sliding;
+mod tokens;
 
 const DATABASE_SCHEMES: [&str; 5] = ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"];
 const REDIS_SCHEMES: [&str; 7] = [
@@ -30,8 +31,8 @@ const REDIS_SCHEMES: [&str; 7] = [
 /// The journal has no record of the deletion of a token that had expired for longer, so
 /// that pruning does not flood it.
 const MIN_KEEP_EXPIRED: Duration = Duration::from_hours(1);
-/// Longest time that a client may go on with an answer.
-const MAX_CLIENT_CACHE_TTL: Duration = Duration::from_mins(5);
+/// A deletion is not made more often.
+const MIN_AUDIT_RETENTION: Duration = Duration::from_hours(1);
 /// PostgreSQL's trigger takes more rows of one statement for everything.
 const MAX_PRUNE_BATCH: u32 = 1_000;
 /// Head of the address of a unix socket.
@@ -75,8 +76,10 @@ pub(super) fn validate(loaded: &Loaded, purpose: Purpose, broken: &BTreeSet<Stri
     judge.introspection(&config.introspection, &config.http);
     judge.health(&config.health);
     judge.prune(&config.prune, &config.tokens);
+    judge.audit(&config.audit);
     judge.knox_redis(&config.knox_redis);
     judge.log(&config.log);
+    judge.traces(&config.traces);
     judge.faults
 }
 
@@ -198,19 +201,6 @@ impl Judge<'_> {
         }
     }
 
-    fn tokens(&mut self, tokens: &Tokens) {
-        self.more_than_none("tokens.ttl", tokens.ttl);
-        if !tokens.max_ttl.is_zero() && tokens.ttl > tokens.max_ttl {
-            let problem = format!("is {}, longer than tokens.max_ttl, {}", text(tokens.ttl), text(tokens.max_ttl));
-            self.refuse(&["tokens.ttl", "tokens.max_ttl"], problem, "shorten tokens.ttl or raise tokens.max_ttl");
-        }
-        if let Err(error) = tokens.prefix.parse::<TokenPrefix>() {
-            self.refuse(&["tokens.prefix"], "is no token prefix", error);
-        }
-        self.at_most("tokens.client_cache_ttl", tokens.client_cache_ttl, MAX_CLIENT_CACHE_TTL);
-        self.more_than_none("tokens.request_id_retention", tokens.request_id_retention);
-    }
-
     fn health(&mut self, health: &Health) {
         self.more_than_none("health.interval", health.interval);
     }
@@ -231,6 +221,16 @@ impl Judge<'_> {
         }
     }
 
+    fn audit(&mut self, audit: &Audit) {
+        if !audit.retention.is_zero() && audit.retention < MIN_AUDIT_RETENTION {
+            self.refuse(
+                &["audit.retention"],
+                "is shorter than an hour",
+                "give at least 1h, or 0s to keep records for ever",
+            );
+        }
+    }
+
     fn knox_redis(&mut self, knox_redis: &KnoxRedis) {
         if !knox_redis.url.is_empty() {
             self.scheme("knox_redis.url", &knox_redis.url, &REDIS_SCHEMES);
@@ -247,6 +247,17 @@ impl Judge<'_> {
                 "is not a log filter",
                 "give error, warn, info, debug or trace, or a filter such as info,tokenward=debug",
             );
+        }
+    }
+
+    fn traces(&mut self, traces: &Traces) {
+        let is_endpoint = |url: &str| url.parse::<Uri>().is_ok_and(|url| url.scheme_str() == Some("http"));
+        if !traces.endpoint.is_empty() && !is_endpoint(&traces.endpoint) {
+            let remedy = "give one such as http://127.0.0.1:4317; a collector beside the service speaks TLS to others";
+            self.refuse(&["traces.endpoint"], "is no http:// URL", remedy);
+        }
+        if !(0.0..=1.0).contains(&traces.ratio) {
+            self.refuse(&["traces.ratio"], "is not a share", "give 0 to 1, such as 0.01");
         }
     }
 
@@ -435,6 +446,11 @@ mod tests {
                 "tokens.auto_refresh = true\ntokens.refresh_max_ttl = \"11h\"",
             ),
             ("tokens.prefix = \"12345678901\"", "tokens.prefix = \"knx_\""),
+            ("tokens.format = \"checksummed\"", "tokens.format = \"checksummed\"\ntokens.prefix = \"knx_\""),
+            (
+                "tokens.format = \"checksummed\"\ntokens.prefix = \"ab\"",
+                "tokens.format = \"knox\"\ntokens.prefix = \"ab\"",
+            ),
             ("tokens.accept_digests = [\"knox4\"]", "tokens.accept_digests = [\"knox4\", \"knox5\"]"),
             (
                 "tokens.accept_digests = [\"knox5\"]\ntokens.upgrade_digests = true",
@@ -453,9 +469,14 @@ mod tests {
             ("tokens.request_id_retention = \"31d\"", "tokens.request_id_retention = \"30d\""),
             ("prune.batch = 0", "prune.batch = 1"),
             ("prune.batch = 1001", "prune.batch = 1000\nprune.interval = \"0s\""),
+            ("audit.retention = \"59m\"", "audit.retention = \"1h\""),
+            ("audit.retention = \"1s\"", "audit.retention = \"0s\"\naudit.table = true"),
             ("knox_redis.url = \"cache:6379\"", "knox_redis.url = \"redis://r\""),
             ("knox_redis.prefix = \"\"", "knox_redis.prefix = \"kx\""),
             ("log.level = \"tokenward=loud\"", "log.level = \"info,tokenward=debug\""),
+            ("traces.endpoint = \"collector:4317\"", "traces.endpoint = \"http://collector:4317\""),
+            ("traces.endpoint = \"https://c:4317\"", "traces.endpoint = \"\""),
+            ("traces.ratio = 1.5", "traces.ratio = 1"),
             ("log.level = \"\"", "log.level = \"error\""),
         ] {
             assert_eq!(keys(refused).len(), 1, "{refused}");

@@ -67,10 +67,19 @@ pub struct TokenChange {
     pub scopes: Option<Vec<String>>,
     /// Its annotations.
     pub metadata: Option<BTreeMap<String, String>>,
-    /// When it ends; `Some(None)` is never.
-    pub expiry: Option<Option<Timestamp>>,
+    /// When it ends.
+    pub expiry: Option<Expiry>,
     /// "Now", for telling what has ended.
     pub at: Timestamp,
+}
+
+/// The end that a token is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// None.
+    Never,
+    /// At this time.
+    At(Timestamp),
 }
 
 /// A token to replace.
@@ -118,6 +127,25 @@ pub struct UserQuery {
     pub limit: u32,
 }
 
+// === impl Expiry ===
+
+impl Expiry {
+    /// The time, if there is one.
+    #[must_use]
+    pub fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::Never => None,
+            Self::At(time) => Some(time),
+        }
+    }
+}
+
+impl From<Option<Timestamp>> for Expiry {
+    fn from(time: Option<Timestamp>) -> Self {
+        time.map_or(Self::Never, Self::At)
+    }
+}
+
 // === impl TokenChange ===
 
 impl TokenChange {
@@ -130,7 +158,8 @@ impl TokenChange {
             metadata: self.metadata.as_ref().unwrap_or(&record.label.metadata).clone(),
             hint: record.label.hint.clone(),
         };
-        TokenRecord { expiry: self.expiry.unwrap_or(record.expiry), label, ..record.clone() }
+        let expiry = self.expiry.map_or(record.expiry, Expiry::time);
+        TokenRecord { expiry, label, ..record.clone() }
     }
 }
 
@@ -145,7 +174,7 @@ impl Rotation {
     pub fn successor(&self, old: &TokenRecord) -> Result<NewToken, Error> {
         Ok(NewToken {
             digest: self.digest,
-            key: self.key.clone(),
+            key: self.key,
             user: old.user.id.clone(),
             created: self.at,
             expiry: self.expiry(old)?,

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    administration::{Administration, Rotated, Rotation, TokenChange, UserQuery},
+    administration::{Administration, Expiry, Rotated, Rotation, TokenChange, UserQuery},
     clock::to_microseconds,
     digest::TokenId,
     error::{Error, Violation},
@@ -34,8 +34,8 @@ pub struct Update {
     pub scopes: Option<Vec<String>>,
     /// Its annotations.
     pub metadata: Option<BTreeMap<String, String>>,
-    /// When it ends; `Some(None)` is never.
-    pub expiry: Option<Option<Timestamp>>,
+    /// When it ends.
+    pub expiry: Option<Expiry>,
 }
 
 /// A token to replace.
@@ -108,12 +108,12 @@ impl<S: Administration, C: Clock> Administrator<S, C> {
         let at = self.clock.now();
         let until = if overlap.is_zero() { None } else { Some(overlap_end(at, overlap)?) };
         let secret = Secret::random();
-        let successor = Token::of(&self.policy.prefix, &secret);
+        let successor = self.policy.form.write(&secret);
         let rotated = self.store.rotate(Rotation {
             token,
             digest: self.policy.hashing.digest(&successor),
             key: successor.key(),
-            hint: successor.hint(&self.policy.prefix),
+            hint: self.policy.form.hint(&successor),
             at,
             until,
             policy: self.policy.clone(),
@@ -143,17 +143,17 @@ impl<S: Administration, C: Clock> Administrator<S, C> {
 
     /// The end that is asked for, in the past or as the policy allows it. Use does not move it, so no
     /// bound of that applies.
-    fn end(&self, expiry: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    fn end(&self, expiry: Expiry, now: Timestamp) -> Result<Expiry, Error> {
         let lifetime = match expiry {
-            None => Lifetime::Forever,
-            Some(past) if past < Timestamp::UNIX_EPOCH => {
+            Expiry::Never => Lifetime::Forever,
+            Expiry::At(past) if past < Timestamp::UNIX_EPOCH => {
                 return Err(Error::invalid("token.expire_time", "it is not before 1970"));
             }
-            Some(past) if past <= now => return Ok(Some(to_microseconds(past))),
-            Some(end) => Lifetime::Until(end),
+            Expiry::At(past) if past <= now => return Ok(Expiry::At(to_microseconds(past))),
+            Expiry::At(end) => Lifetime::Until(end),
         };
         let policy = IssuePolicy { sliding: None, ..self.policy.clone() };
-        policy.expiry(lifetime, now).map_err(|refused| match refused {
+        policy.expiry(lifetime, now).map(Expiry::from).map_err(|refused| match refused {
             Error::Invalid(violations) => {
                 let named = |fault: Violation| Violation { field: "token.expire_time".to_owned(), ..fault };
                 Error::Invalid(violations.into_iter().map(named).collect())
@@ -164,7 +164,7 @@ impl<S: Administration, C: Clock> Administrator<S, C> {
 
     /// A hash of what was asked for, which no IssueToken has.
     fn fingerprint(&self, token: TokenId, overlap: Duration) -> [u8; 32] {
-        let asked = format!("rotate {token} {overlap:?} {:?}", self.policy.prefix);
+        let asked = format!("rotate {token} {overlap:?} {:?}", self.policy.form.prefix());
         Sha256::new().chain_update(b"tokenward rotation v1").chain_update(asked).finalize().into()
     }
 }
@@ -181,7 +181,7 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
-    use crate::domain::{Hashing, Label, NeverExpires, Position, Propagation, SetClock, Sliding, TokenPrefix, Used};
+    use crate::domain::{Hashing, Label, NeverExpires, Position, Propagation, SetClock, Sliding, TokenForm, Used};
 
     /// Does what it is told to a token that was issued an hour ago for two.
     #[derive(Default)]
@@ -200,7 +200,7 @@ mod tests {
 
     fn revocation() -> Revocation {
         let position = Position { epoch: 0, seq: 0 };
-        Revocation { count: 0, ended: vec![], position, propagation: Propagation::Complete }
+        Revocation { count: 0, ended: vec![], owner: None, position, propagation: Propagation::Complete }
     }
 
     impl One {
@@ -252,7 +252,7 @@ mod tests {
             max_ttl: None,
             never_expires: NeverExpires::Refused,
             sliding: None,
-            prefix: TokenPrefix::default(),
+            form: TokenForm::default(),
             hashing: Hashing::default(),
         }
     }
@@ -266,7 +266,7 @@ mod tests {
     }
 
     async fn expiry(policy: IssuePolicy, expiry: Option<Timestamp>) -> Result<Option<Timestamp>, Error> {
-        let update = Update { expiry: Some(expiry), ..Update::default() };
+        let update = Update { expiry: Some(expiry.into()), ..Update::default() };
         administrator(One::default(), policy).update(id(), update).await.map(|(record, _)| record.expiry)
     }
 

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use super::{
     digest::{Digests, Hashing},
     error::{Error, InactiveReason},
+    form::TokenForm,
     ports::{Clock, Found, Freshness, Position, Reading, Source, TokenStore},
     quota::{Look, Quota},
     record::{Timestamp, TokenRecord},
@@ -20,6 +21,7 @@ pub struct Authenticator<S, C> {
     store: Arc<S>,
     clock: C,
     hashing: Hashing,
+    form: TokenForm,
     sliding: Option<Sliding>,
     reuse: Duration,
 }
@@ -61,8 +63,8 @@ pub struct Answer {
 
 impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// Decides over the tokens in `store`, whose expiry moves with their use when there is a `sliding`.
-    pub fn new(store: Arc<S>, clock: C, hashing: Hashing, sliding: Option<Sliding>) -> Self {
-        Self { store, clock, hashing, sliding, reuse: Duration::ZERO }
+    pub fn new(store: Arc<S>, clock: C, hashing: Hashing, form: TokenForm, sliding: Option<Sliding>) -> Self {
+        Self { store, clock, hashing, form, sliding, reuse: Duration::ZERO }
     }
 
     /// Lets callers go on for this time with the answer that a token is active, while it has not expired: zero for not
@@ -107,8 +109,11 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     }
 
     /// Waits until what is cached reflects the revisions asked for, and has the primary asked
-    /// where it does not.
+    /// where it does not. Tokens that nobody has issued wait for nothing.
     async fn fence(&self, batch: &mut [Presented]) {
+        for presented in batch.iter_mut() {
+            presented.token.take_if(|token| !self.form.admits(token));
+        }
         let asked: HashSet<Position> = batch.iter().filter_map(Presented::fence).collect();
         let waits = asked.into_iter().map(async |place| self.store.reflects(place).await.then_some(place));
         let reached: HashSet<Position> = join_all(waits).await.into_iter().flatten().collect();

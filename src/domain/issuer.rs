@@ -10,11 +10,12 @@ use super::{
     clock::to_microseconds,
     digest::{Digest, Hashing},
     error::Error,
+    form::TokenForm,
     idempotency,
     ports::{Clock, IdempotentRequest, Inserted, NewToken, TokenStore},
     record::{Label, Timestamp, TokenRecord, TokenState, UserId},
     sliding::Sliding,
-    token::{Secret, Token, TokenPrefix},
+    token::{Secret, Token},
 };
 
 /// Makes tokens under a policy.
@@ -36,8 +37,8 @@ pub struct IssuePolicy {
     pub never_expires: NeverExpires,
     /// How their expiry moves, which the first one does not go beyond.
     pub sliding: Option<Sliding>,
-    /// Head of every token.
-    pub prefix: TokenPrefix,
+    /// How they are written.
+    pub form: TokenForm,
     /// How they are stored.
     pub hashing: Hashing,
 }
@@ -113,7 +114,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
         let now = self.clock.now();
         let expiry = self.policy.expiry(request.lifetime, now)?;
         let secret = Secret::random();
-        let token = Token::of(&self.policy.prefix, &secret);
+        let token = self.policy.form.write(&secret);
         let sealed = request.request_id.map(|id| idempotency::seal(id, self.fingerprint(&request), &secret));
         let new = NewToken {
             digest: self.policy.hashing.digest(&token),
@@ -125,7 +126,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
                 display_name: request.display_name,
                 scopes: request.scopes,
                 metadata: request.metadata,
-                hint: token.hint(&self.policy.prefix),
+                hint: self.policy.form.hint(&token),
             },
             issuer: request.issuer,
             request: sealed,
@@ -157,7 +158,7 @@ impl<S: TokenStore, C: Clock> Issuer<S, C> {
             hash.update(part.as_bytes());
         };
         add(request.user.as_str());
-        add(&format!("{:?} {:?}", self.policy.prefix, request.lifetime));
+        add(&format!("{:?} {:?}", self.policy.form.prefix(), request.lifetime));
         add(&request.display_name);
         add(&request.scopes.len().to_string());
         request.scopes.iter().for_each(|scope| add(scope));
@@ -202,9 +203,11 @@ impl IssuePolicy {
     /// # Errors
     /// [`Error::RequestIdReused`].
     pub(super) fn reopen(&self, id: Option<Uuid>, digest: Digest, first: &IdempotentRequest) -> Result<Token, Error> {
-        let secret = Token::of(&self.prefix, &idempotency::open(id.ok_or(Error::RequestIdReused)?, first));
-        // Only a key that sealed something else, or a row that was altered, opens to another token.
-        if self.hashing.digest(&secret) == digest { Ok(secret) } else { Err(Error::RequestIdReused) }
+        let secret = idempotency::open(id.ok_or(Error::RequestIdReused)?, first);
+        // A replica with another `tokens.format` may have written it. Only a key that sealed something else, or
+        // a row that was altered, opens to another token than both.
+        let mut spellings = self.form.spellings(&secret).into_iter();
+        spellings.find(|token| self.hashing.digest(token) == digest).ok_or(Error::RequestIdReused)
     }
 
     fn forever(&self) -> Result<Option<Timestamp>, Error> {
@@ -236,7 +239,7 @@ mod tests {
             max_ttl: Some(Duration::from_hours(24)),
             never_expires: NeverExpires::Refused,
             sliding: None,
-            prefix: TokenPrefix::default(),
+            form: TokenForm::default(),
             hashing: Hashing::default(),
         }
     }

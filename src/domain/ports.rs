@@ -326,6 +326,8 @@ pub struct Revocation {
     pub count: u64,
     /// The tokens whose cached facts are outdated by it.
     pub ended: Vec<TokenId>,
+    /// Whose the one token was that this call was to end; `None` when it had ended before, or several were.
+    pub owner: Option<UserId>,
     /// A place in the journal at or after the change.
     pub position: Position,
     /// How far it has spread.
@@ -377,6 +379,22 @@ pub struct UserChange {
     pub active: Option<bool>,
     /// `None`: unchanged.
     pub attributes: Option<std::collections::BTreeMap<String, String>>,
+}
+
+// === impl RevocationCause ===
+
+impl RevocationCause {
+    /// As the contract names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unspecified => "UNSPECIFIED",
+            Self::SignedOut => "SIGNED_OUT",
+            Self::KeyCompromise => "KEY_COMPROMISE",
+            Self::Superseded => "SUPERSEDED",
+            Self::PrivilegeWithdrawn => "PRIVILEGE_WITHDRAWN",
+        }
+    }
 }
 
 // === impl Target ===

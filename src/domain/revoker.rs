@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     digest::{Hashing, TokenId},
     error::Error,
+    form::TokenForm,
     ports::{Clock, Ending, Revocation, RevocationCause, Target, TokenStore},
     record::UserId,
     token::Token,
@@ -16,6 +17,7 @@ pub struct Revoker<S, C> {
     store: Arc<S>,
     clock: C,
     hashing: Hashing,
+    form: TokenForm,
 }
 
 /// A token as a caller names it.
@@ -31,8 +33,26 @@ pub enum Named {
 
 impl<S: TokenStore, C: Clock> Revoker<S, C> {
     /// Ends tokens in `store`.
-    pub fn new(store: Arc<S>, clock: C, hashing: Hashing) -> Self {
-        Self { store, clock, hashing }
+    pub fn new(store: Arc<S>, clock: C, hashing: Hashing, form: TokenForm) -> Self {
+        Self { store, clock, hashing, form }
+    }
+
+    /// False for a secret that nobody has issued: there is nothing to end. Decided without I/O.
+    #[must_use]
+    pub fn admits(&self, token: &Named) -> bool {
+        match token {
+            Named::Token(token) => self.form.admits(token),
+            Named::Id(_) => true,
+        }
+    }
+
+    /// The public name of the token that is meant, whether or not there is one.
+    #[must_use]
+    pub fn token_id(&self, token: &Named) -> TokenId {
+        match token {
+            Named::Token(token) => self.hashing.digest(token).token_id(),
+            Named::Id(id) => *id,
+        }
     }
 
     /// Ends one token. Ending an unknown or ended one is no error (RFC 7009, section 2.2).
@@ -49,7 +69,8 @@ impl<S: TokenStore, C: Clock> Revoker<S, C> {
     /// Ends every token of a user, sparing `except`.
     ///
     /// # Errors
-    /// As [`Self::revoke`].
+    /// As [`Self::revoke`]; [`Error::Invalid`] for an `except` that nobody has issued: who gets the token to
+    /// spare wrong must not have it ended.
     ///
     /// # Cancel safety
     /// As [`Self::revoke`].
@@ -59,6 +80,9 @@ impl<S: TokenStore, C: Clock> Revoker<S, C> {
         except: Option<Named>,
         cause: RevocationCause,
     ) -> Result<Revocation, Error> {
+        if except.as_ref().is_some_and(|token| !self.admits(token)) {
+            return Err(Error::invalid("except_token", "no issuer could have made it"));
+        }
         let except = except.map(|token| self.target(token));
         self.store.revoke_all(user, except, self.ending(cause)).await
     }

@@ -4,8 +4,8 @@
 //! `Serialize` and a hand-written `Debug`, it is wiped when dropped, and only of it can
 //! a [`Digest`] be made, so a plaintext can never become a database or cache key.
 //!
-//! The format is django-rest-knox's (5.x): `prefix + 64 lower-case hex`. What it is stored
-//! under stands in `digest.rs`.
+//! The format is django-rest-knox's (5.x): `prefix + 64 lower-case hex`; another one stands in
+//! `form.rs`. What it is stored under stands in `digest.rs`.
 
 use std::{fmt, str::FromStr};
 
@@ -104,12 +104,9 @@ impl Token {
         TokenKey { text, length: u8::try_from(length).expect("at most 15") }
     }
 
-    /// The non-secret head that people recognise a token by: the prefix and 4 characters.
-    ///
-    /// 16 of the secret's 256 bits are given away, as knox's `token_key` does with 60.
-    #[must_use]
-    pub fn hint(&self, prefix: &TokenPrefix) -> String {
-        self.0[..self.0.len().min(prefix.0.len() + 4)].to_owned()
+    /// A token of another format.
+    pub(super) fn written(text: Zeroizing<String>) -> Self {
+        Self(text)
     }
 
     /// The secret, for the one response that hands it to its owner.
@@ -155,6 +152,14 @@ impl fmt::Debug for TokenKey {
 }
 
 // === impl TokenPrefix ===
+
+impl TokenPrefix {
+    /// Its characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl FromStr for TokenPrefix {
     type Err = InvalidPrefix;
@@ -216,7 +221,6 @@ mod tests {
         assert_eq!(head, "kx_");
         assert_eq!(digits.len(), 64);
         assert!(digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
-        assert_eq!(issued.hint(&prefix), issued.expose()[..7]);
         assert_ne!(issued.digest(), Token::of(&prefix, &Secret::random()).digest());
         assert_eq!(Token::of(&prefix, &Secret::from_bytes([0xab; 32])).expose(), format!("kx_{}", "ab".repeat(32)));
     }

@@ -17,10 +17,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::transport::{
-    Listener,
+    Listener, Peer,
     activity::{Activity, Connections, Place},
     connection::Delivery,
-    listener::{Accepted, Stream},
+    listener::{Accepted, Origin, Stream},
 };
 
 /// Longest time until the head of a request has come, the silence before it included.
@@ -64,8 +64,8 @@ pub async fn serve(listener: Listener, connections: u32, router: Router, stop: C
 async fn connection(stream: Accepted, router: Router, place: Place, stop: CancellationToken) {
     let served = async {
         match stream.register() {
-            Ok(Stream::Tcp(stream)) => speak(stream, router, &place.activity, &stop).await,
-            Ok(Stream::Unix(stream)) => speak(stream, router, &place.activity, &stop).await,
+            Ok((Stream::Tcp(stream), origin)) => speak(stream, origin, router, &place.activity, &stop).await,
+            Ok((Stream::Unix(stream), origin)) => speak(stream, origin, router, &place.activity, &stop).await,
             Err(error) => tracing::warn!(%error, "an HTTP connection cannot be served"),
         }
     };
@@ -75,11 +75,14 @@ async fn connection(stream: Accepted, router: Router, place: Place, stop: Cancel
     }
 }
 
-async fn speak<I>(io: I, router: Router, activity: &Arc<Activity>, stop: &CancellationToken)
+async fn speak<I>(io: I, origin: Origin, router: Router, activity: &Arc<Activity>, stop: &CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request: Request<Incoming>| answer(&router, activity, request));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer { origin, sans: [].into() });
+        answer(&router, activity, request)
+    });
     let mut connection = std::pin::pin!(builder().serve_connection(TokioIo::new(io), service));
     let mut turns = interval_at(Instant::now() + DELIVERY_LIMIT, DELIVERY_LIMIT);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -14,10 +14,14 @@ use axum::{
 };
 
 use crate::{
+    audit::Subject,
     callers::Caller,
     config,
-    domain::{Authenticator, Clock, Freshness, Named, Presented, RevocationCause, Revoker, Token, TokenStore},
-    transport::Gate,
+    domain::{
+        AuditEvent, Authenticator, Clock, Freshness, Named, Outcome, Presented, RevocationCause, Revoker, Token,
+        TokenStore,
+    },
+    transport::{Door, record},
 };
 
 mod answer;
@@ -31,7 +35,7 @@ const REVOKE: &str = "/tokenward.v1.TokenService/Revoke";
 /// What the two routes need.
 #[derive(Debug)]
 pub struct OAuth<S, C> {
-    gate: Gate,
+    door: Door,
     authenticator: Authenticator<S, C>,
     revoker: Revoker<S, C>,
     terms: Terms,
@@ -40,20 +44,20 @@ pub struct OAuth<S, C> {
 // === impl OAuth ===
 
 impl<S, C> OAuth<S, C> {
-    /// Serves these decisions to those whom `gate` lets through.
+    /// Serves these decisions to those whom `door` lets through.
     pub fn new(
-        gate: Gate,
+        door: Door,
         authenticator: Authenticator<S, C>,
         revoker: Revoker<S, C>,
         settings: &config::Introspection,
     ) -> Self {
-        Self { gate, authenticator, revoker, terms: Terms::new(settings) }
+        Self { door, authenticator, revoker, terms: Terms::new(settings) }
     }
 }
 
 impl<S: TokenStore, C: Clock> OAuth<S, C> {
     async fn introspect(&self, request: Request) -> Result<Introspection, Refusal> {
-        let Caller { quota, .. } = client::admit(&self.gate, request.headers(), AUTHENTICATE)?;
+        let Caller { quota, .. } = self.admit(&request, AUTHENTICATE)?;
         let token = token(request).await?;
         let presented = Presented {
             token: Token::parse(token).ok(),
@@ -68,11 +72,28 @@ impl<S: TokenStore, C: Clock> OAuth<S, C> {
     }
 
     async fn revoke(&self, request: Request) -> Result<Revoked, Refusal> {
-        client::admit(&self.gate, request.headers(), REVOKE)?;
+        let caller = self.admit(&request, REVOKE)?;
+        let entry = self.door.audit.begin(AuditEvent::Revoke, record::who(&request, caller.name));
+        let answer = self.end(request, &entry.subject()).await;
+        entry.end(answer.as_ref().map_or_else(Refusal::outcome, |_| Outcome::ok()));
+        answer
+    }
+
+    async fn end(&self, request: Request, subject: &Subject) -> Result<Revoked, Refusal> {
+        let token = Token::parse(token(request).await?).ok().map(Named::Token);
         // RFC 7009, section 2.2: what is no token has ended already.
-        let Ok(token) = Token::parse(token(request).await?) else { return Ok(Revoked::default()) };
-        let revocation = self.revoker.revoke(Named::Token(token), RevocationCause::Unspecified).await?;
+        let Some(token) = token.filter(|token| self.revoker.admits(token)) else { return Ok(Revoked::default()) };
+        subject.token(self.revoker.token_id(&token));
+        let revocation = self.revoker.revoke(token, RevocationCause::Unspecified).await?;
+        subject.revoked(&revocation);
         Ok(revocation.propagation.into())
+    }
+
+    fn admit(&self, request: &Request, path: &str) -> Result<Caller, Refusal> {
+        client::admit(&self.door.gate, request.headers(), path).map_err(|refused| {
+            record::refused(&self.door, request, path, &refused);
+            refused.into()
+        })
     }
 }
 

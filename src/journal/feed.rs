@@ -83,13 +83,8 @@ impl Announcer {
         let everything = all.map(|record| record.seq.unwrap_or(u64::MAX)).max().unwrap_or_default();
         let records = self.records(poll);
         let is_due = self.told.is_none_or(|told| told.elapsed() >= HEARTBEAT);
-        (is_due || gap || everything > 0 || !records.is_empty()).then(|| News {
-            position: poll.position,
-            at: poll.now,
-            records,
-            everything,
-            gap,
-        })
+        let is_news = is_due || gap || everything > 0 || !records.is_empty();
+        is_news.then_some(News { position: poll.position, at: poll.now, records, everything, gap })
     }
 
     pub(super) fn tell(&mut self, news: News) {

@@ -93,6 +93,8 @@ pub struct Health {
     pub lag: Option<Duration>,
     /// How long the lease is still valid; `None` when it is not, or in strict mode.
     pub lease: Option<Duration>,
+    /// How long ago the poll that the lease stands on was sent, also once it has lapsed; `None` when there is none.
+    pub lease_age: Option<Duration>,
     /// Why the last poll failed; `None` when it did not.
     pub failure: Option<Lost>,
 }
@@ -227,8 +229,14 @@ impl<U: Uptime> Handle<U> {
             position: self.shared.view.position(),
             lag: applied.map(|sent| now.saturating_sub(Duration::from_nanos(sent))),
             lease: self.shared.lease.until().and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero()),
+            lease_age: self.lease_age(now),
             failure: self.rounds.borrow().failure.clone(),
         }
+    }
+
+    fn lease_age(&self, now: Duration) -> Option<Duration> {
+        let granted = self.shared.lease.until()?.saturating_sub(self.shared.terms.max_staleness);
+        Some(now.saturating_sub(granted))
     }
 
     /// Tells of every poll that ends.

@@ -12,6 +12,16 @@ use crate::domain::Error;
 /// Longer than any batch and the pause after it. Who takes longer has lost the chore.
 const HELD: Duration = Duration::from_mins(1);
 
+/// One chore: its statements.
+pub(super) struct Chore {
+    /// (holder, holder, seconds of rest).
+    take: String,
+    /// (holder, holder).
+    keep: String,
+    /// (holder).
+    end: String,
+}
+
 /// Who does a chore: a name that nobody else has.
 #[derive(Clone, Debug)]
 pub(super) struct Holder(String);
@@ -24,52 +34,49 @@ impl Holder {
     }
 }
 
-/// Takes the pruning, unless another one has it or it was done within `rest`.
-pub(super) async fn take(inner: &Inner, holder: &Holder, rest: Duration) -> Result<bool, StoreError> {
-    let seconds = i64::try_from(rest.as_secs()).unwrap_or(i64::MAX / 2);
-    let values = || vec![holder.0.as_str().into(), holder.0.as_str().into(), seconds.into()];
-    let taken = repeat(|| inner.upkeep.execute(&inner.prune_statements.take, values())).await?;
-    Ok(taken > 0)
-}
+// === impl Chore ===
 
-/// Takes it for longer, in a transaction of the chore: if another one has taken it, nothing of that happens.
-pub(super) async fn keep(inner: &Inner, transaction: &Transaction<'_>, holder: &Holder) -> Result<(), StoreError> {
-    let values = vec![holder.0.as_str().into(), holder.0.as_str().into()];
-    let kept = transaction.execute(&inner.prune_statements.keep, values).await?;
-    if kept > 0 { Ok(()) } else { Err(Error::Unavailable("another process has taken the pruning over".into()).into()) }
-}
+impl Chore {
+    /// The chore of a name for which a migration has made a row.
+    pub(super) fn new(dialect: Dialect, name: &str) -> Self {
+        let (now, held) = (unix_now(dialect), HELD.as_secs());
+        let update = |change: &str, condition: &str| {
+            dialect.sql(&format!("UPDATE {CHORE_TABLE} SET {change} WHERE name = '{name}' AND {condition}"))
+        };
+        Self {
+            take: update(
+                &format!("holder = ?, held_until = {now} + {held}"),
+                &format!("(holder = ? OR held_until < {now}) AND ended <= {now} - ?"),
+            ),
+            keep: update(&format!("holder = ?, held_until = {now} + {held}"), "holder = ?"),
+            end: update(&format!("holder = '', held_until = 0, ended = {now}"), "holder = ?"),
+        }
+    }
 
-/// Gives it back, done.
-pub(super) async fn end(inner: &Inner, holder: &Holder) -> Result<(), StoreError> {
-    let values = || vec![holder.0.as_str().into()];
-    repeat(|| inner.upkeep.execute(&inner.prune_statements.end, values())).await.map(drop)
-}
+    /// Takes it, unless another one has it or it was done within `rest`.
+    pub(super) async fn take(&self, inner: &Inner, holder: &Holder, rest: Duration) -> Result<bool, StoreError> {
+        let seconds = i64::try_from(rest.as_secs()).unwrap_or(i64::MAX / 2);
+        let values = || vec![holder.0.as_str().into(), holder.0.as_str().into(), seconds.into()];
+        let taken = repeat(|| inner.upkeep.execute(&self.take, values())).await?;
+        Ok(taken > 0)
+    }
 
-/// (holder, holder, seconds of rest).
-pub(super) fn take_sql(dialect: Dialect) -> String {
-    let now = unix_now(dialect);
-    dialect.sql(&format!(
-        "UPDATE {CHORE_TABLE} SET holder = ?, held_until = {now} + {} WHERE name = 'prune' \
-         AND (holder = ? OR held_until < {now}) AND ended <= {now} - ?",
-        HELD.as_secs()
-    ))
-}
+    /// Takes it for longer, in a transaction of the chore: if another one has taken it, nothing of that happens.
+    pub(super) async fn keep(&self, transaction: &Transaction<'_>, holder: &Holder) -> Result<(), StoreError> {
+        let values = vec![holder.0.as_str().into(), holder.0.as_str().into()];
+        let kept = transaction.execute(&self.keep, values).await?;
+        if kept > 0 {
+            Ok(())
+        } else {
+            Err(Error::Unavailable("another process has taken the chore over".into()).into())
+        }
+    }
 
-/// (holder, holder).
-pub(super) fn keep_sql(dialect: Dialect) -> String {
-    let now = unix_now(dialect);
-    dialect.sql(&format!(
-        "UPDATE {CHORE_TABLE} SET holder = ?, held_until = {now} + {} WHERE name = 'prune' AND holder = ?",
-        HELD.as_secs()
-    ))
-}
-
-/// (holder).
-pub(super) fn end_sql(dialect: Dialect) -> String {
-    let now = unix_now(dialect);
-    dialect.sql(&format!(
-        "UPDATE {CHORE_TABLE} SET holder = '', held_until = 0, ended = {now} WHERE name = 'prune' AND holder = ?"
-    ))
+    /// Gives it back, done.
+    pub(super) async fn end(&self, inner: &Inner, holder: &Holder) -> Result<(), StoreError> {
+        let values = || vec![holder.0.as_str().into()];
+        repeat(|| inner.upkeep.execute(&self.end, values())).await.map(drop)
+    }
 }
 
 /// Seconds since 1970 by the database's clock, a 64-bit integer.

@@ -24,6 +24,7 @@ use crate::{
         Digest, Ended, Epochs, Error, Journal, NewEpoch, Poll, Position, Propagation, Record, Revocation, Role, Secret,
         Token, TokenId, TokenPrefix, Triggers, UserId,
     },
+    metrics::Query,
 };
 
 mod durability;
@@ -78,7 +79,7 @@ impl Epochs for Database {
 /// do, and a pool has to see a connection that does not answer in order to replace it.
 impl Journal for Database {
     async fn poll(&self, after: Option<Position>) -> Result<Poll, Error> {
-        self.write(async move |inner| poll(&inner, after).await).await
+        self.timed(Query::Poll, self.write(async move |inner| poll(&inner, after).await)).await
     }
 
     /// At most 10,000 of them.

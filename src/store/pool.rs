@@ -143,6 +143,26 @@ impl Pool {
         let _ = timeout(FAREWELL, connection.close_by_ref()).await;
     }
 
+    /// Connections that are open, and how many of them wait for work.
+    pub(super) fn sizes(&self) -> (u32, u32) {
+        let connection = self.current().connection;
+        let (open, idle) = match self.connector.dialect() {
+            Dialect::Sqlite => {
+                let pool = connection.get_sqlite_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+            Dialect::Postgres => {
+                let pool = connection.get_postgres_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+            Dialect::Mysql => {
+                let pool = connection.get_mysql_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+        };
+        (open, u32::try_from(idle).unwrap_or(open))
+    }
+
     /// How often the connections were replaced.
     #[cfg(test)]
     pub(super) fn generation(&self) -> u64 {

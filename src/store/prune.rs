@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Database, Inner,
-    chore::{self, Holder, marks},
+    chore::{Chore, Holder, marks},
     dialect::Dialect,
     error::StoreError,
     issue::repeat,
@@ -46,9 +46,7 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// SQL text, ready to run.
 pub(super) struct Statements {
-    pub(super) take: String,
-    pub(super) keep: String,
-    pub(super) end: String,
+    pub(super) chore: Chore,
     now: String,
     batch: usize,
     tokens: TableStatements,
@@ -144,7 +142,7 @@ impl Database {
         let holder = Holder::new();
         if mode == PruneMode::Delete {
             let name = holder.clone();
-            if !self.write(async move |inner| chore::take(&inner, &name, rest).await).await? {
+            if !self.write(async move |inner| inner.prune_statements.chore.take(&inner, &name, rest).await).await? {
                 return Ok(None);
             }
         }
@@ -202,7 +200,7 @@ impl Pruning {
         }
         if self.mode == PruneMode::Delete {
             let holder = self.holder;
-            self.database.write(async move |inner| chore::end(&inner, &holder).await).await?;
+            self.database.write(async move |inner| inner.prune_statements.chore.end(&inner, &holder).await).await?;
         }
         Ok(self.done)
     }
@@ -220,6 +218,9 @@ impl Pruning {
             Ok((page, count))
         };
         let (page, count) = self.database.write(work).await?;
+        if mode == PruneMode::Delete {
+            self.database.0.pruned.inc_by(count);
+        }
         let is_last = page.looked_at < self.database.0.prune_statements.batch as u64;
         match table {
             Table::Tokens => self.done.tokens += count,
@@ -274,7 +275,7 @@ pub(super) async fn delete(
     cutoff: Timestamp,
 ) -> Result<u64, StoreError> {
     let transaction = inner.upkeep.begin().await?;
-    chore::keep(inner, &transaction, holder).await?;
+    inner.prune_statements.chore.keep(&transaction, holder).await?;
     let ours = match table {
         Table::Tokens => held(inner, &transaction, old, cutoff).await?,
         Table::Details => without_row(inner, &transaction, old).await?,
@@ -329,9 +330,7 @@ impl Statements {
         let rows = format!("SELECT {} FROM {} WHERE {} IN ({digests})", t.digest, t.table, t.digest);
         let is_old = is_old(dialect, &t);
         Self {
-            take: chore::take_sql(dialect),
-            keep: chore::keep_sql(dialect),
-            end: chore::end_sql(dialect),
+            chore: Chore::new(dialect, "prune"),
             now: format!("SELECT {}", dialect.now()),
             batch: batch as usize,
             tokens: TableStatements::new(

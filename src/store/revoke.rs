@@ -23,8 +23,8 @@ const RETRY_WINDOW: TimeDelta = TimeDelta::minutes(2);
 
 /// Ends one token.
 pub(super) async fn revoke(inner: &Inner, target: Target, ending: Ending) -> Result<Revocation, StoreError> {
-    let (count, ended) = repeat(|| revoke_once(inner, target, ending)).await?;
-    Ok(revocation(count, ended, journal::settle(inner).await?))
+    let (count, ended, owner) = repeat(|| revoke_once(inner, target, ending)).await?;
+    Ok(Revocation { owner, ..revocation(count, ended, journal::settle(inner).await?) })
 }
 
 /// Ends a user's tokens.
@@ -79,10 +79,14 @@ pub(super) async fn position(inner: &Inner, transaction: &Transaction<'_>) -> Re
 
 /// A database has no cache to tell.
 pub(super) fn revocation(count: u64, ended: Vec<TokenId>, position: Position) -> Revocation {
-    Revocation { count, ended, position, propagation: Propagation::Complete }
+    Revocation { count, ended, owner: None, position, propagation: Propagation::Complete }
 }
 
-async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<(u64, Vec<TokenId>), StoreError> {
+async fn revoke_once(
+    inner: &Inner,
+    target: Target,
+    ending: Ending,
+) -> Result<(u64, Vec<TokenId>, Option<UserId>), StoreError> {
     let transaction = inner.pool.begin().await?;
     let mut ids = target.token_ids();
     let mut ended = delete_named(inner, &transaction, target).await?;
@@ -95,7 +99,7 @@ async fn revoke_once(inner: &Inner, target: Target, ending: Ending) -> Result<(u
     journal::note_tokens(inner, &transaction, ended.iter().map(|row| row.digest)).await?;
     transaction.commit().await?;
     outbox::wake(inner);
-    Ok((live(&ended, ending), ids))
+    Ok((live(&ended, ending), ids, ended.first().map(|row| row.user.clone())))
 }
 
 async fn delete_named(

@@ -4,6 +4,7 @@
 //! process of its own under nextest and a server takes seconds to make.
 
 mod adopted_cases;
+mod audit_cases;
 mod change_cases;
 mod check_cases;
 mod conflict_cases;
@@ -291,6 +292,8 @@ async fn the_upkeep_holds(server: &Server) {
             prune_cases::what_expired_long_ago_goes_and_nothing_else,
             prune_cases::a_token_that_is_prolonged_meanwhile_stays,
             prune_cases::one_process_prunes_at_a_time,
+            audit_cases::a_record_is_written_once_however_often_and_whatever_callers_sent,
+            audit_cases::records_are_deleted_when_they_are_past_their_retention,
             outbox_cases::each_token_that_we_end_leaves_a_notice_and_a_retry_none,
             outbox_cases::without_anybody_to_tell_nothing_is_written,
             outbox_cases::a_thousand_tokens_of_one_user_leave_a_thousand_notices,

@@ -16,7 +16,10 @@ use tokio::time::sleep;
 use tracing::Instrument as _;
 
 use super::{Inner, error::StoreError, issue::repeat, journal, pool::Transaction, read, time, user_key::UserKey};
-use crate::domain::{Digest, Legacy, TokenId, TokenRecord};
+use crate::{
+    domain::{Digest, Legacy, TokenId, TokenRecord},
+    request::carried,
+};
 
 /// Upgrades at once; they take connections from look-ups.
 pub(super) const CONCURRENCY: usize = 2;
@@ -47,7 +50,7 @@ pub(super) fn begin(inner: &Arc<Inner>, current: Digest, legacy: Legacy, record:
         }
         drop(turn);
     };
-    tokio::spawn(work.in_current_span());
+    tokio::spawn(carried(work.in_current_span()));
 }
 
 /// The digest that a token has now which had this name.

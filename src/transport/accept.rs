@@ -17,7 +17,7 @@ use super::{
     activity::{Connections, Place},
     caller::Peer,
     connection::Terms,
-    listener::{Accepted, Stream},
+    listener::{Accepted, Origin, Stream},
     tls,
 };
 use crate::{config, reload::Live, threads::Load};
@@ -109,8 +109,8 @@ where
         let activity = &place.activity;
         let served = async {
             match stream.register() {
-                Ok(Stream::Tcp(stream)) => self.secured(stream, &place).await,
-                Ok(Stream::Unix(stream)) => self.secured(stream, &place).await,
+                Ok((Stream::Tcp(stream), origin)) => self.secured(stream, origin, &place).await,
+                Ok((Stream::Unix(stream), origin)) => self.secured(stream, origin, &place).await,
                 Err(error) => tracing::warn!(%error, "a connection cannot be served"),
             }
         };
@@ -120,11 +120,12 @@ where
         }
     }
 
-    async fn secured<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, io: I, place: &Place) {
-        let Some(tls) = &self.tls else { return self.speak(io, Peer::default(), place).await };
+    async fn secured<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, io: I, origin: Origin, place: &Place) {
+        let peer = |sans| Peer { origin, sans };
+        let Some(tls) = &self.tls else { return self.speak(io, peer([].into()), place).await };
         let config = tls.get();
         match self.stop.run_until_cancelled(tls::accept(&config, io)).await {
-            Some(Ok((io, peer))) => self.speak(io, peer, place).await,
+            Some(Ok((io, sans))) => self.speak(io, peer(sans), place).await,
             Some(Err(error)) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed");
             }

@@ -9,12 +9,12 @@ use crate::{
     proto::{self as pb, cache_service_server::CacheService},
 };
 
-use super::convert;
+use super::{convert, record};
 
 /// What replicas remember.
 #[derive(Debug)]
 pub struct Caches<E> {
-    caches: Arc<E>,
+    held: Arc<E>,
     hashing: Hashing,
     start: Timestamp,
 }
@@ -23,8 +23,8 @@ pub struct Caches<E> {
 
 impl<E> Caches<E> {
     /// Shows and flushes these caches, which were made at `start`.
-    pub fn new(caches: Arc<E>, hashing: Hashing, start: Timestamp) -> Self {
-        Self { caches, hashing, start }
+    pub fn new(held: Arc<E>, hashing: Hashing, start: Timestamp) -> Self {
+        Self { held, hashing, start }
     }
 }
 
@@ -34,13 +34,15 @@ impl<E: Epochs + Inspection> CacheService for Caches<E> {
         &self,
         request: Request<pb::FlushCacheRequest>,
     ) -> Result<Response<pb::FlushCacheResponse>, Status> {
+        let subject = record::subject(&request);
         let (position, propagation) = match convert::flushed_user(&request.into_inner().user_id)? {
             None => {
-                let begun = self.caches.new_epoch().await?;
+                let begun = self.held.new_epoch().await?;
                 (begun.position, begun.propagation)
             }
             Some(user) => {
-                let outdated = self.caches.outdate(user).await?;
+                subject.user(&user);
+                let outdated = self.held.outdate(user).await?;
                 (outdated.position, outdated.propagation)
             }
         };
@@ -54,7 +56,7 @@ impl<E: Epochs + Inspection> CacheService for Caches<E> {
         &self,
         _: Request<pb::GetCacheStatsRequest>,
     ) -> Result<Response<pb::GetCacheStatsResponse>, Status> {
-        Ok(Response::new(convert::cache_stats(&self.caches.stats().await, self.start)))
+        Ok(Response::new(convert::cache_stats(&self.held.stats().await, self.start)))
     }
 
     async fn inspect_cache(
@@ -62,6 +64,6 @@ impl<E: Epochs + Inspection> CacheService for Caches<E> {
         request: Request<pb::InspectCacheRequest>,
     ) -> Result<Response<pb::InspectCacheResponse>, Status> {
         let target = convert::inspected(request.into_inner().target, self.hashing)?;
-        Ok(Response::new(convert::inspection(&self.caches.inspect(target).await?)))
+        Ok(Response::new(convert::inspection(&self.held.inspect(target).await?)))
     }
 }

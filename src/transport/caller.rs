@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, header::AUTHORIZATION};
-use tonic::Status;
 
-use super::status;
+use super::listener::Origin;
 use crate::{
     callers::{Caller, Credential, Directory, Refused, San},
     domain::Quota,
@@ -25,10 +24,11 @@ pub enum Gate {
     Callers(Live<Directory>),
 }
 
-/// What a connection knows of its peer: the names in its certificate, if it has one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Peer {
-    pub(super) sans: Arc<[San]>,
+/// What a connection knows of its peer: where it is, and the names in its certificate, if it has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) origin: Origin,
+    pub(crate) sans: Arc<[San]>,
 }
 
 // === impl Gate ===
@@ -37,8 +37,8 @@ impl Gate {
     /// Lets a request through, with its [`Caller`] in its extensions and without its credential.
     ///
     /// # Errors
-    /// The status to answer it with.
-    pub(super) fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Status> {
+    /// Why it is not.
+    pub(super) fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Refused> {
         if is_probe(request.uri().path()) {
             return Ok(());
         }
@@ -72,7 +72,7 @@ pub(super) fn quota<T>(request: &tonic::Request<T>) -> Option<Arc<Quota>> {
     request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
 }
 
-fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Status> {
+fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Refused> {
     let path = request.uri().path();
     let sans = request.extensions().get::<Peer>().map(|peer| &*peer.sans).unwrap_or_default();
     let credential = match key(request.headers()) {
@@ -80,14 +80,10 @@ fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Statu
         Ok(None) => Some(Credential::Certificate(sans)).filter(|_| !sans.is_empty()),
         Err(Malformed) => None,
     };
-    directory.admit(credential, path).map_err(|refused| match refused {
-        Refused::Unauthenticated => {
-            tracing::debug!(path, "a call without a caller's credential is refused");
-            status::unauthenticated()
-        }
+    directory.admit(credential, path).inspect_err(|refused| match refused {
+        Refused::Unauthenticated => tracing::debug!(path, "a call without a caller's credential is refused"),
         Refused::NotAllowed(Caller { name, .. }) => {
-            tracing::debug!(path, caller = &*name, "a call is refused: the method is not among the caller's");
-            status::not_allowed()
+            tracing::debug!(path, caller = &**name, "a call is refused: the method is not among the caller's");
         }
     })
 }

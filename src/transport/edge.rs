@@ -15,11 +15,18 @@ use http_body_util::{BodyExt as _, Limited};
 use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::{
-    caller::{Gate, is_probe},
-    status,
+    Door,
+    caller::is_probe,
+    counted::{code, counted},
+    record, status,
+};
+use crate::{
+    metrics::{CallerRejection, rpc::Call},
+    request::{self, RequestId},
+    spans,
 };
 
 /// When a caller that was refused a place may try again.
@@ -38,7 +45,7 @@ type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>
 /// Wraps all services in what every request passes.
 #[derive(Clone, Debug)]
 pub struct EdgeLayer {
-    gate: Gate,
+    door: Door,
     places: Arc<Semaphore>,
     deadline: Duration,
 }
@@ -53,20 +60,27 @@ pub struct Edge<S> {
 // === impl EdgeLayer ===
 
 impl EdgeLayer {
-    /// What `gate` lets through: at most `places` requests at once, each for at most `deadline`.
+    /// What `door` lets through: at most `places` requests at once, each for at most `deadline`.
     #[must_use]
-    pub fn new(gate: Gate, places: u32, deadline: Duration) -> Self {
+    pub fn new(door: Door, places: u32, deadline: Duration) -> Self {
         let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        Self { gate, places: Arc::new(Semaphore::new(places)), deadline }
+        Self { door, places: Arc::new(Semaphore::new(places)), deadline }
     }
 
     /// Answers without the services. A stream that is closed before its body was read counts against the
     /// connection (h2 takes it for an attack), and the caller would lose its other calls too.
-    fn refuse<E: Send + 'static>(&self, request: Request<Body>, refused: Status) -> Answer<E> {
+    fn refuse<E: Send + 'static>(
+        &self,
+        request: Request<Body>,
+        refused: Status,
+        call: Call,
+        id: RequestId,
+    ) -> Answer<E> {
         let deadline = self.deadline;
         Box::pin(async move {
             let _unread = timeout(deadline, read_to_the_end(request.into_body())).await;
-            Ok(refused.into_http())
+            call.end(refused.code().into());
+            Ok(named(refused.into_http(), &id))
         })
     }
 }
@@ -96,29 +110,58 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Err(refused) = self.layer.gate.admit(&mut request) {
-            return self.layer.refuse(request, refused);
+        let door = &self.layer.door;
+        let (call, id) = (door.rpcs.begin(request.uri().path()), RequestId::of(request.headers()));
+        if let Err(refused) = id.scope_now(|| door.gate.admit(&mut request)) {
+            id.scope_now(|| record::refused(door, &request, request.uri().path(), &refused));
+            return self.layer.refuse(request, refused.into(), call, id);
         }
         // Health must answer while load is shed, or an overloaded replica looks dead.
         let probe = is_probe(request.uri().path());
         let place = Arc::clone(&self.layer.places).try_acquire_owned().ok();
         if place.is_none() && !probe {
-            return self.layer.refuse(request, status::overloaded(RETRY_AFTER));
+            self.layer.door.rpcs.rejected.of(CallerRejection::Overloaded).inc();
+            return self.layer.refuse(request, status::overloaded(RETRY_AFTER), call, id);
         }
-        let span = tracing::debug_span!("rpc", method = request.uri().path(), request_id = request_id(&request));
+        let span = spans::rpc(call.path(), request.headers());
+        let seen = span.clone();
         let deadline = callers_deadline(&request).map_or(self.layer.deadline, |asked| asked.min(self.layer.deadline));
-        let answer = self.inner.call(request);
+        let entry = id.scope_now(|| record::begin(&self.layer.door.audit, &mut request));
+        let answer = id.scope_now(|| self.inner.call(request));
+        let told = id.clone();
         Box::pin(
-            async move {
+            id.scope(async move {
                 let _place = place;
-                match timeout(deadline, answer).await {
+                let answer = match timeout(deadline, answer).await {
                     Ok(answer) => answer.map(explain),
                     Err(_) => Ok(status::deadline_exceeded().into_http()),
+                };
+                if let Some(entry) = entry {
+                    entry.end(record::outcome(&answer));
                 }
-            }
+                answer.map(|answer| told_of(answer, call, &seen, &told))
+            })
             .instrument(span),
         )
     }
+}
+
+/// An answer, once it has been counted and traced; with the id that the client gave, or one to report a failure with.
+fn told_of(answer: Response<Body>, call: Call, span: &Span, id: &RequestId) -> Response<Body> {
+    let code = code(answer.headers());
+    if !span.is_disabled() {
+        spans::ended(span, code.unwrap_or(Code::Ok).into());
+    }
+    let answer = counted(answer, code, call);
+    if code.is_some_and(|code| code != Code::Ok) || matches!(id, RequestId::Given(_)) {
+        return named(answer, id);
+    }
+    answer
+}
+
+fn named(mut answer: Response<Body>, id: &RequestId) -> Response<Body> {
+    answer.headers_mut().insert(request::HEADER, id.header());
+    answer
 }
 
 /// The deadline that the caller asks for, less what it takes to be earlier than a client
@@ -143,15 +186,6 @@ fn callers_deadline(request: &Request<Body>) -> Option<Duration> {
 async fn read_to_the_end(body: Body) {
     let mut body = Limited::new(body, MAX_REFUSED_BYTES);
     while let Some(Ok(_)) = body.frame().await {}
-}
-
-fn request_id(request: &Request<Body>) -> &str {
-    request
-        .headers()
-        .get("x-request-id")
-        .and_then(|id| id.to_str().ok())
-        .filter(|id| id.len() <= 64)
-        .unwrap_or_default()
 }
 
 /// tonic answers a body that does not decode, is too large or is missing, and a method

@@ -55,6 +55,15 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Another address, perhaps a proxy's; `None` when the peer had gone.
+    Tcp(Option<SocketAddr>),
+    /// A process of this host, of this user; `None` where the operating system does not tell.
+    Unix(Option<u32>),
+}
+
 /// Device and inode.
 type Identity = (u64, u64);
 
@@ -104,10 +113,30 @@ impl Listener {
 
 impl Accepted {
     /// Hands it to the runtime of the calling task.
-    pub(crate) fn register(self) -> io::Result<Stream> {
+    pub(crate) fn register(self) -> io::Result<(Stream, Origin)> {
         match self {
-            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
-            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+            Self::Tcp(stream) => {
+                let origin = Origin::Tcp(stream.peer_addr().ok());
+                Ok((Stream::Tcp(TcpStream::from_std(stream)?), origin))
+            }
+            Self::Unix(stream) => {
+                let stream = UnixStream::from_std(stream)?;
+                let origin = Origin::Unix(stream.peer_cred().ok().map(|peer| peer.uid()));
+                Ok((Stream::Unix(stream), origin))
+            }
+        }
+    }
+}
+
+// === impl Origin ===
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(Some(address)) => write!(f, "{address}"),
+            Self::Tcp(None) => f.write_str("gone"),
+            Self::Unix(Some(user)) => write!(f, "unix:uid={user}"),
+            Self::Unix(None) => f.write_str("unix"),
         }
     }
 }

@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
+    callers::Refused,
     domain::{Error, Subject, Violation, WatchEnd},
     proto::ErrorReason,
 };
@@ -48,6 +49,15 @@ impl From<Error> for Status {
             ),
             Error::RateLimited { retry_after } => rate_limited(retry_after),
             Error::Overloaded { retry_after } => overloaded(retry_after),
+        }
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unauthenticated => unauthenticated(),
+            Refused::NotAllowed(_) => not_allowed(),
         }
     }
 }
@@ -113,13 +123,13 @@ fn rate_limited(retry_after: Duration) -> Status {
 }
 
 /// No caller credential, or a wrong one.
-pub(super) fn unauthenticated() -> Status {
+fn unauthenticated() -> Status {
     let message = "this call needs a caller's credential: a key as `authorization: Bearer`, or a certificate";
     plain(Code::Unauthenticated, message, ErrorReason::CallerUnauthenticated)
 }
 
 /// The caller is known, and the method is not among its own.
-pub(super) fn not_allowed() -> Status {
+fn not_allowed() -> Status {
     plain(Code::PermissionDenied, "this caller may not use this method", ErrorReason::CallerNotAllowed)
 }
 

@@ -48,6 +48,12 @@ pub struct Vitals {
     pub circuit_breaker: Option<pb::CircuitBreaker>,
     /// How far cached answers can be relied on.
     pub coherence: pb::Coherence,
+    /// The breaker's latest transitions, the last one at the end.
+    pub transitions: Vec<pb::CircuitBreaker>,
+    /// How long ago the poll that the lease stands on had been sent.
+    pub lease_age: Option<Duration>,
+    /// How long the oldest tombstone has been owed to Redis.
+    pub oldest_owed: Option<Duration>,
 }
 
 /// Tells how this replica is.
@@ -58,6 +64,7 @@ pub struct Replica<C, V> {
     components: Components,
     vitals: V,
     clock: C,
+    up: Instant,
 }
 
 // === impl Replica ===
@@ -65,7 +72,7 @@ pub struct Replica<C, V> {
 impl<C, V> Replica<C, V> {
     /// Describes a replica whose `vitals` are asked each time.
     pub fn new(facts: Facts, components: Components, vitals: V, clock: C) -> Self {
-        Self { id: Uuid::new_v4(), facts, components, vitals, clock }
+        Self { id: Uuid::new_v4(), facts, components, vitals, clock, up: Instant::now() }
     }
 }
 
@@ -82,23 +89,29 @@ impl<C: Clock, V> Replica<C, V> {
 }
 
 impl<C: Clock, V: Fn() -> Vitals> Replica<C, V> {
-    /// How it is at this moment, from memory.
-    pub fn describe(&self) -> pb::GetStatusResponse {
+    /// How it is at this moment, from memory, and what the answer of `GetStatus` has no field for.
+    pub fn describe(&self) -> (pb::GetStatusResponse, Vitals) {
         let redis = self.components.redis.as_ref();
         let components = std::iter::once(self.component(DATABASE, &self.components.database))
             .chain(redis.map(|redis| self.component(REDIS, redis)));
         let vitals = (self.vitals)();
-        pb::GetStatusResponse {
+        let status = pb::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replica_id: self.id.to_string(),
             start_time: Some(convert::timestamp(self.facts.start)),
             insecure: self.facts.exposure == Exposure::Insecure,
             components: components.collect(),
-            circuit_breaker: vitals.circuit_breaker,
-            coherence: Some(vitals.coherence),
+            circuit_breaker: vitals.circuit_breaker.clone(),
+            coherence: Some(vitals.coherence.clone()),
             database_kind: self.facts.database_kind.to_owned(),
             cache_kind: self.facts.cache_kind.to_owned(),
-        }
+        };
+        (status, vitals)
+    }
+
+    /// How long it has been up.
+    pub fn uptime(&self) -> Duration {
+        self.up.elapsed()
     }
 }
 
@@ -109,7 +122,7 @@ where
     V: Fn() -> Vitals + Send + Sync + 'static,
 {
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
-        Ok(Response::new(self.describe()))
+        Ok(Response::new(self.describe().0))
     }
 }
 

@@ -11,10 +11,11 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    InconsistentKeys, RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,8 +23,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use webpki::EndEntityCert;
+use zeroize::Zeroize as _;
 
-use super::caller::Peer;
 use crate::{
     callers::San,
     config::Server,
@@ -134,11 +135,26 @@ impl Pem {
             }
         };
         let pair = |source| Error::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
-        let mut config = builder.with_single_cert(cert, key).map_err(pair)?;
+        let pair = certified(cert, key).map_err(pair)?;
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Config(Arc::new(config)))
+    }
+}
+
+/// As `with_single_cert` does it, except that the key's bytes are wiped.
+fn certified(
+    cert: Vec<CertificateDer<'static>>,
+    mut key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, rustls::Error> {
+    let signer = ring::sign::any_supported_type(&key);
+    key.zeroize();
+    let pair = CertifiedKey::new(cert, signer?);
+    match pair.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
+        Err(error) => Err(error),
     }
 }
 
@@ -177,14 +193,14 @@ impl<'a> Source<'a> {
 }
 
 /// Makes a handshake, within [`HANDSHAKE_LIMIT`], and tells the names in the peer's certificate.
-pub(super) async fn accept<I>(config: &Config, io: I) -> io::Result<(TlsStream<I>, Peer)>
+pub(super) async fn accept<I>(config: &Config, io: I) -> io::Result<(TlsStream<I>, Arc<[San]>)>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let stream = timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(Arc::clone(&config.0)).accept(io)).await??;
     let (_, session) = stream.get_ref();
     let sans = session.peer_certificates().and_then(|chain| chain.first()).map(sans).unwrap_or_default();
-    Ok((stream, Peer { sans: sans.into() }))
+    Ok((stream, sans.into()))
 }
 
 /// The DNS names and URIs of a certificate that was verified.

@@ -11,7 +11,7 @@ use crate::{
 
 use super::{
     caller::issuer,
-    convert,
+    convert, record,
     watchers::{Events, Watchers},
 };
 
@@ -63,8 +63,12 @@ impl<S: TokenStore + Administration, C: Clock, R: Revocations> TokenAdminService
         &self,
         request: Request<pb::UpdateTokenRequest>,
     ) -> Result<Response<pb::UpdateTokenResponse>, Status> {
+        let subject = record::subject(&request);
         let (id, update) = convert::update(request.into_inner())?;
+        subject.token(id);
         let (record, revocation) = self.administrator.update(id, update).await?;
+        subject.user(&record.user.id);
+        subject.revoked(&revocation);
         Ok(Response::new(pb::UpdateTokenResponse {
             token: Some(convert::token(&record, record.state(self.clock.now()))),
             propagation: Some(convert::propagation(revocation.propagation)),
@@ -76,8 +80,11 @@ impl<S: TokenStore + Administration, C: Clock, R: Revocations> TokenAdminService
         &self,
         request: Request<pb::RotateTokenRequest>,
     ) -> Result<Response<pb::RotateTokenResponse>, Status> {
-        let caller = issuer(&request);
-        let replaced = self.administrator.rotate(convert::rotation(&request.into_inner(), caller)?).await?;
+        let (caller, subject) = (issuer(&request), record::subject(&request));
+        let replacement = convert::rotation(&request.into_inner(), caller)?;
+        subject.replace(&replacement);
+        let replaced = self.administrator.rotate(replacement).await?;
+        subject.replaced(&replaced);
         Ok(Response::new(convert::rotated(&replaced, self.clock.now())))
     }
 

@@ -9,7 +9,7 @@ use crate::{
     proto::{self as pb, user_service_server::UserService},
 };
 
-use super::convert;
+use super::{convert, record};
 
 /// The owners of tokens.
 #[derive(Debug)]
@@ -50,7 +50,11 @@ impl<S: TokenStore + Administration, C: Clock> UserService for Owners<S, C> {
         &self,
         request: Request<pb::UpsertUserRequest>,
     ) -> Result<Response<pb::UpsertUserResponse>, Status> {
-        let (user, revocation) = self.users.upsert(convert::user_change(request.into_inner())?).await?;
+        let subject = record::subject(&request);
+        let change = convert::user_change(request.into_inner())?;
+        subject.change(&change);
+        let (user, revocation) = self.users.upsert(change).await?;
+        subject.revoked(&revocation);
         Ok(Response::new(pb::UpsertUserResponse {
             user: Some(convert::user(&user)),
             propagation: Some(convert::propagation(revocation.propagation)),
@@ -62,7 +66,11 @@ impl<S: TokenStore + Administration, C: Clock> UserService for Owners<S, C> {
         &self,
         request: Request<pb::DeleteUserRequest>,
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
-        let revocation = self.users.delete(convert::user_id("user_id", &request.into_inner().user_id)?).await?;
+        let subject = record::subject(&request);
+        let user = convert::user_id("user_id", &request.into_inner().user_id)?;
+        subject.user(&user);
+        let revocation = self.users.delete(user).await?;
+        subject.revoked(&revocation);
         Ok(Response::new(pb::DeleteUserResponse {
             revoked_count: i64::try_from(revocation.count).unwrap_or(i64::MAX),
             propagation: Some(convert::propagation(revocation.propagation)),

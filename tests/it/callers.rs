@@ -7,6 +7,7 @@ use crate::harness::{
     server::{Settings, directory, setting},
 };
 
+mod counted;
 mod floods;
 mod keys;
 mod methods;
@@ -15,9 +16,9 @@ mod sockets;
 pub(crate) mod tls;
 
 /// A key of the caller that may do everything.
-const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
+pub(crate) const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
 /// A key of the caller that may only authenticate.
-const GATEWAY: &str = "gateway-key-0123456789abcdef0123456789abcdef";
+pub(crate) const GATEWAY: &str = "gateway-key-0123456789abcdef0123456789abcdef";
 
 /// The callers of most tests, with files beside the callers file.
 const CALLERS: &str = r#"
@@ -33,7 +34,7 @@ const CALLERS: &str = r#"
 "#;
 
 /// A directory with the callers file and the keys, and the setting that names the file.
-fn known() -> (tempfile::TempDir, Settings) {
+pub(crate) fn known() -> (tempfile::TempDir, Settings) {
     [ADMIN, GATEWAY].into_iter().for_each(canary::know);
     let dir = directory();
     fs::write(dir.path().join("admin.keys"), ADMIN).expect("a test's directory is writable");
@@ -55,7 +56,7 @@ fn bearer(key: &str) -> String {
 }
 
 /// A request with a key.
-fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
+pub(crate) fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.metadata_mut().insert("authorization", bearer(key).parse().expect("a test's key is visible ASCII"));
     request

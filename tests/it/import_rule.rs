@@ -1,6 +1,6 @@
 //! Imports go one way: transport -> domain <- cache, journal, store; app -> everything;
-//! component, metrics, mutant and reload are leaves, and tls above reload; config knows the domain's names, to refuse
-//! bad ones, and reads the files for TLS, to refuse them early.
+//! component, metrics, mutant, reload, request and spans are leaves, and tls above reload; config knows the domain's
+//! names, to refuse bad ones, and reads the files for TLS, to refuse them early.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 24] = [
+const RULES: [(&str, &[&str]); 27] = [
     ("domain", &[]),
     ("config", &["domain", "reload", "tls"]),
     ("component", &[]),
@@ -17,16 +17,52 @@ const RULES: [(&str, &[&str]); 24] = [
     ("mutant", &[]),
     ("reload", &[]),
     ("threads", &[]),
+    ("audit", &["domain"]),
     ("tls", &["reload"]),
     ("callers", &["domain", "config", "proto", "reload"]),
-    ("telemetry", &["config"]),
+    ("request", &[]),
+    ("spans", &[]),
+    ("telemetry", &["config", "request"]),
     ("shutdown", &["config"]),
-    ("store", &["domain", "config", "component", "metrics", "mutant"]),
+    ("store", &["domain", "config", "component", "metrics", "mutant", "request", "spans"]),
     ("journal", &["domain", "config", "component", "metrics", "mutant"]),
-    ("cache", &["domain", "journal", "config", "component", "metrics", "mutant", "reload", "threads", "tls"]),
+    (
+        "cache",
+        &[
+            "domain",
+            "journal",
+            "config",
+            "component",
+            "metrics",
+            "mutant",
+            "reload",
+            "request",
+            "spans",
+            "threads",
+            "tls",
+        ],
+    ),
     ("knox_redis", &["domain", "config"]),
-    ("transport", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads"]),
-    ("http", &["domain", "callers", "config", "component", "metrics", "proto", "reload", "threads", "transport"]),
+    (
+        "transport",
+        &[
+            "domain",
+            "audit",
+            "callers",
+            "config",
+            "component",
+            "metrics",
+            "proto",
+            "reload",
+            "request",
+            "spans",
+            "threads",
+        ],
+    ),
+    (
+        "http",
+        &["domain", "audit", "callers", "config", "component", "metrics", "proto", "reload", "threads", "transport"],
+    ),
     // It measures the service from outside, and could measure another.
     ("bench", &["proto"]),
     // The verbs speak gRPC to a running server, and start one.

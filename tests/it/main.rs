@@ -3,6 +3,7 @@
 mod harness;
 
 mod attacks;
+mod audit;
 mod bad_input;
 mod bench;
 mod callers;
@@ -17,6 +18,8 @@ mod import_rule;
 mod interop;
 mod journal;
 mod knox;
+mod logs;
+mod metrics;
 mod outage;
 mod outcomes;
 mod page;
@@ -26,6 +29,8 @@ mod rpc;
 mod secrets;
 mod shutdown;
 mod sliding;
+mod token_format;
 mod topology;
+mod traces;
 mod upkeep;
 mod watch;

@@ -164,12 +164,12 @@ async fn the_page_may_run_its_own_script_alone_and_insecure_is_loud() {
     assert!(!visit.dom.contains("role=\"alert\" hidden"), "and after its script");
 }
 
-/// Checks at a steady rate over `tokens`, from as many tasks as there are of them.
+/// Checks one token at a steady rate.
 async fn load(client: Client, secret: String, rate: f64) {
     let mut ticks = interval(Duration::from_secs_f64(1.0 / rate));
     loop {
         ticks.tick().await;
-        // Redis is killed while this runs, which no check notices.
+        // Redis is killed meanwhile, and the check is answered all the same.
         client.authenticate(&secret).await;
     }
 }

@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::join_all, stream};
 use tokenward::proto::{
-    AnswerSource, AuthenticateResponse, BatchAuthenticateRequest, InactiveReason, IssueTokenRequest,
+    AnswerSource, AuthenticateRequest, AuthenticateResponse, BatchAuthenticateRequest, Consistency, GetStatusRequest,
+    InactiveReason, IssueTokenRequest,
 };
 
 use crate::harness::{
@@ -44,7 +45,12 @@ impl Cost {
 
 /// A service that is connected to all its servers.
 async fn start(on: On) -> Stack {
-    let stack = Stack::start_with(on, With::Redis, &PATIENT).await;
+    start_with(on, &[]).await
+}
+
+/// The same, with more settings.
+async fn start_with(on: On, extra: &[(&str, &str)]) -> Stack {
+    let stack = Stack::start_with(on, With::Redis, &[&PATIENT, extra].concat()).await;
     let client = stack.client();
     for name in ["redis", "database"] {
         eventually("the server is connected", async || client.serving(name).await.then_some(())).await;
@@ -151,6 +157,52 @@ async fn an_unknown_token_is_asked_for_once_and_never_written_to_redis() {
     };
     let ((), spent) = cost(&mut stack, malformed).await;
     assert_eq!(spent, Cost::of(0, &[]), "what nobody could have issued costs nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_token_with_a_checksum_costs_nothing() {
+    let settings = [("TOKENWARD_TOKENS__FORMAT", "checksummed"), ("TOKENWARD_TOKENS__PREFIX", "tw_")];
+    let mut stack = start_with(On::Postgres, &settings).await;
+    let client = stack.client();
+    let issued = client.issue("typist").await;
+    let status = client.status.clone().get_status(GetStatusRequest {}).await.expect("the service tells").into_inner();
+    let revision = status.coherence.expect("it has a journal").revision;
+    let mut transposed: Vec<char> = issued.secret.chars().collect();
+    let place = (3..51).find(|at| transposed[*at] != transposed[at + 1]).expect("49 characters are not all one");
+    transposed.swap(place, place + 1);
+    let mistyped = [
+        transposed.into_iter().collect(),
+        issued.secret[..51].to_owned(),
+        format!("{}0", issued.secret),
+        issued.secret.to_lowercase().replace(|c: char| c == 'a', "b"),
+        format!("tw_{}", "A".repeat(49)),
+        "tw_".to_owned(),
+    ];
+    let made_up = async {
+        for secret in &mistyped {
+            for consistency in [Consistency::Unspecified, Consistency::FullyConsistent] {
+                let about = AuthenticateRequest { consistency: consistency.into(), ..about(secret) };
+                // A place that no cache has come to would be waited for.
+                let about = AuthenticateRequest { min_revision: later(&revision), ..about };
+                let answer = client.try_authenticate(about).await.expect("it can be told from the text alone");
+                assert_eq!(answer.inactive_reason(), InactiveReason::Malformed, "{secret}");
+                assert_eq!(answer.source(), AnswerSource::TokenFormat, "{secret}");
+            }
+            assert!(!client.revoke(secret).await.revoked, "{secret}");
+        }
+    };
+    let ((), spent) = cost(&mut stack, made_up).await;
+    assert_eq!(spent, Cost::of(0, &[]), "what was mistyped costs nothing");
+
+    let (answer, spent) = cost(&mut stack, client.authenticate(&issued.secret)).await;
+    assert!(answer.active, "{answer:?}");
+    assert_ne!(spent, Cost::of(0, &[]), "what is counted can be seen");
+}
+
+/// A revision that the database has not come to yet.
+fn later(revision: &str) -> String {
+    let (epoch, place) = revision.split_once('-').expect("a revision is an epoch and a place");
+    format!("{epoch}-{}", place.parse::<u64>().expect("a place is a number") + 1_000)
 }
 
 #[tokio::test(flavor = "multi_thread")]

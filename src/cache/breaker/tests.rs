@@ -121,6 +121,27 @@ async fn a_failed_probe_opens_again_and_is_not_counted_as_another_opening() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_latest_openings_and_closings_are_remembered_and_probes_that_failed_are_none() {
+    let breaker = breaker();
+    assert!(breaker.recent().is_empty(), "it began closed");
+    for _ in 0..5 {
+        trip(&breaker);
+        for _ in 0..3 {
+            until_probe_is_due().await;
+            breaker.admit().expect("the probe is due").failure(Fault::Unready, &"LOADING");
+        }
+        until_probe_is_due().await;
+        breaker.admit().expect("the probe is due").success();
+    }
+    let recent = breaker.recent();
+    let states: Vec<_> = recent.iter().map(|turn| turn.state).collect();
+    assert_eq!(states, [BreakerState::Open, BreakerState::Closed].repeat(RECENT / 2));
+    assert_eq!(recent[6].cause, "the probe failed: LOADING", "the latest cause");
+    let open_min = config::Breaker::default().open_min;
+    assert!(recent[7].since - recent[6].since > 3 * open_min, "since it opened first");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_probe_does_not_leak_its_slot() {
     let breaker = breaker();
     trip(&breaker);

@@ -37,15 +37,10 @@ impl SharedCache {
         let count = |count: usize| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
         let head = [GET_ALL.sha.into(), count(digests.len())];
         let arguments: Vec<Value> = head.into_iter().chain(keys).chain([count(MAX_BYTES)]).collect();
-        // A script that only reads runs while writes are paused, too.
-        let command = || CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
-        let run = async |arguments: Vec<Value>| {
-            self.read(async |redis| redis.custom::<Vec<Value>, _>(command(), arguments).await).await
-        };
-        let values = match run(arguments.clone()).await {
+        let values = match self.run_get_all(&arguments).await {
             Err(error) if error.is("NOSCRIPT") => {
                 self.load(GET_ALL).await?;
-                run(arguments).await?
+                self.run_get_all(&arguments).await?
             }
             known => known?,
         };
@@ -56,7 +51,15 @@ impl SharedCache {
         Ok(values.into_iter().zip(digests).map(decoded).collect())
     }
 
+    /// A script that only reads runs while writes are paused, too.
+    async fn run_get_all(&self, arguments: &[Value]) -> Result<Vec<Value>, CacheError> {
+        let command = || CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
+        self.read("EVALSHA_RO", async |redis| redis.custom(command(), arguments.to_vec()).await).await
+    }
+
     async fn load(&self, script: Script) -> Result<(), CacheError> {
-        self.read(async |redis| redis.script_load::<Value, _>(script.text).await).await.map(drop)
+        self.read("SCRIPT LOAD", |redis| async move { redis.script_load::<Value, _>(script.text).await })
+            .await
+            .map(drop)
     }
 }

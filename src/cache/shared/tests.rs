@@ -1,4 +1,4 @@
-use super::*;
+use super::{script::GET_ALL, *};
 use crate::cache::tests::{fixture::mac_keys, redis::Redis};
 
 #[test]
@@ -8,7 +8,15 @@ fn debug_shows_no_secret() {
         ..config::Redis::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let start = || SharedCache::start(&config, &config::Breaker::default(), mac_keys("hunter2"), &Threads::here());
+    let start = || {
+        SharedCache::start(
+            &config,
+            &config::Breaker::default(),
+            mac_keys("hunter2"),
+            &Threads::here(),
+            &crate::reload::Counters::default(),
+        )
+    };
     let shown = runtime.block_on(async { format!("{:?}", start()) });
     assert!(!shown.contains("hunter2"), "{shown}");
 }

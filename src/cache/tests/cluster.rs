@@ -80,8 +80,14 @@ async fn every_key_finds_its_node_and_a_moved_slot_costs_one_redirect() {
     let url = SecretText::new(format!("redis-cluster://127.0.0.1:{}", first.port));
     // What the redirect is allowed to cost is not the point here.
     let redis = config::Redis { url, command_timeout: Duration::from_secs(1), ..config::Redis::default() };
-    let shared =
-        SharedCache::start(&redis, &config::Breaker::default(), mac_keys("ours"), &Threads::here()).expect("a URL");
+    let shared = SharedCache::start(
+        &redis,
+        &config::Breaker::default(),
+        mac_keys("ours"),
+        &Threads::here(),
+        &crate::reload::Counters::default(),
+    )
+    .expect("a URL");
     eventually(async || shared.ping().await.is_ok()).await;
     // Pings may have failed while there was no connection yet.
     let opened = shared.breaker().status().opened_count;

@@ -259,8 +259,14 @@ async fn whatever_else_stands_under_a_key_is_a_miss_and_is_replaced() {
 async fn an_entry_that_was_written_with_another_key_is_a_miss() {
     let redis = Redis::start().await;
     let store = TestStore::of(&["a"]);
-    let theirs = SharedCache::start(&redis.config(), &config::Breaker::default(), mac_keys("theirs"), &Threads::here())
-        .expect("a URL");
+    let theirs = SharedCache::start(
+        &redis.config(),
+        &config::Breaker::default(),
+        mac_keys("theirs"),
+        &Threads::here(),
+        &crate::reload::Counters::default(),
+    )
+    .expect("a URL");
     eventually(async || theirs.ping().await.is_ok()).await;
     let theirs = store.behind(Tiers { shared: Some(theirs), ..Tiers::default() });
     eventually(async || find(&theirs, "a").await.source == Source::SharedCache).await;

@@ -156,8 +156,14 @@ async fn wrong_password_and_then_the_right_one() {
     let (redis, store) = (Redis::start().await, TestStore::of(&["a"]));
     redis.run(&["CONFIG", "SET", "requirepass", "other"]).await;
     let config = config::Redis { password: SecretText::new("ours"), ..redis.config() };
-    let shared =
-        SharedCache::start(&config, &config::Breaker::default(), mac_keys("ours"), &Threads::here()).expect("a URL");
+    let shared = SharedCache::start(
+        &config,
+        &config::Breaker::default(),
+        mac_keys("ours"),
+        &Threads::here(),
+        &crate::reload::Counters::default(),
+    )
+    .expect("a URL");
     let cached = store.behind(Tiers { shared: Some(shared.clone()), ..Tiers::default() });
     let bench = Bench { redis, shared, store, cached };
     bench.until_open().await;
@@ -223,7 +229,14 @@ async fn a_vanished_server_that_was_being_written_to_is_given_up() {
 async fn a_write_that_was_reported_as_failed_is_never_sent_again() {
     let mut redis = Redis::start().await;
     let patient = config::Breaker { consecutive_timeouts: 1_000_000, min_commands: 1_000_000, ..Default::default() };
-    let shared = SharedCache::start(&redis.config(), &patient, mac_keys("ours"), &Threads::here()).expect("a URL");
+    let shared = SharedCache::start(
+        &redis.config(),
+        &patient,
+        mac_keys("ours"),
+        &Threads::here(),
+        &crate::reload::Counters::default(),
+    )
+    .expect("a URL");
     eventually(async || shared.ping().await.is_ok()).await;
     let bury = async |number: u32| {
         let digest = digest(&number.to_string());

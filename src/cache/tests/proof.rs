@@ -15,6 +15,7 @@ use crate::{
     config,
     domain::{Found, Propagation, Source, Target, TokenStore as _},
     journal::Terms,
+    metrics::{RequestResult, Tier},
 };
 
 const LEASE: Duration = Duration::from_secs(1);
@@ -62,7 +63,8 @@ async fn memory_in_front_of_redis_answers_first_and_is_filled_from_it() {
     assert_eq!(second.find("a").await.1, Source::SharedCache, "one fills for all");
     assert_eq!(second.find("a").await.1, Source::LocalCache, "and it is kept");
     let counters = second.cached.counters();
-    assert_eq!((counters.hits.redis.get(), counters.hits.memory.get(), counters.misses.get()), (1, 1, 0));
+    let hits = [Tier::Redis, Tier::Memory].map(|tier| counters.requests.get(tier, RequestResult::Hit));
+    assert_eq!((hits, counters.requests.get(Tier::Redis, RequestResult::Miss)), ([1, 1], 0));
 }
 
 /// I7, with the worst replica: it holds the fact in its memory, and was cut from the

@@ -42,15 +42,27 @@ impl Redis {
 
     /// A client of this server, not necessarily connected yet.
     pub(in crate::cache) fn client(&self) -> SharedCache {
-        SharedCache::start(&self.config(), &config::Breaker::default(), mac_keys("ours"), &Threads::here())
-            .expect("a URL")
+        SharedCache::start(
+            &self.config(),
+            &config::Breaker::default(),
+            mac_keys("ours"),
+            &Threads::here(),
+            &crate::reload::Counters::default(),
+        )
+        .expect("a URL")
     }
 
     /// A client that is connected and has time: for what is not about deadlines.
     pub(in crate::cache) async fn patient(&self) -> SharedCache {
         let config = config::Redis { command_timeout: Duration::from_secs(10), ..self.config() };
-        let shared = SharedCache::start(&config, &config::Breaker::default(), mac_keys("ours"), &Threads::here())
-            .expect("a URL");
+        let shared = SharedCache::start(
+            &config,
+            &config::Breaker::default(),
+            mac_keys("ours"),
+            &Threads::here(),
+            &crate::reload::Counters::default(),
+        )
+        .expect("a URL");
         eventually(async || shared.ping().await.is_ok()).await;
         shared
     }

@@ -95,8 +95,14 @@ async fn a_thousand_tombstones_are_sent_before_the_first_is_acknowledged() {
     let redis = Redis::start().await;
     let relay = Relay::to(redis.socket());
     let config = config::Redis { url: relay.url(), command_timeout: Duration::from_secs(10), ..redis.config() };
-    let shared =
-        SharedCache::start(&config, &config::Breaker::default(), mac_keys("ours"), &Threads::here()).expect("a URL");
+    let shared = SharedCache::start(
+        &config,
+        &config::Breaker::default(),
+        mac_keys("ours"),
+        &Threads::here(),
+        &crate::reload::Counters::default(),
+    )
+    .expect("a URL");
     eventually(async || shared.ping().await.is_ok()).await;
     let names: Vec<_> = (0..1000).map(|number| format!("t{number}")).collect();
     let store = TestStore::of(&names.iter().map(String::as_str).collect::<Vec<_>>());

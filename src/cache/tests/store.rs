@@ -164,7 +164,7 @@ impl TestStore {
 }
 
 fn revocation(ended: Vec<TokenId>) -> Revocation {
-    Revocation { count: ended.len() as u64, ended, position: NOWHERE, propagation: Propagation::Complete }
+    Revocation { count: ended.len() as u64, ended, owner: None, position: NOWHERE, propagation: Propagation::Complete }
 }
 
 fn down() -> Error {

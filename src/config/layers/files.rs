@@ -9,12 +9,10 @@ use crate::config::coerce::Misfit;
 
 /// The sections of a TOML file.
 pub(super) fn read_table(path: &Path) -> Result<Map<String, Value>, Misfit> {
-    let text = fs::read_to_string(path).map_err(|error| cannot_read(&error, "name a file that this user may read"))?;
-    let table = toml::from_str::<toml::Table>(&text).map_err(|error| no_toml(&text, &error))?;
-    match serde_json::to_value(table) {
-        Ok(Value::Object(sections)) => Ok(sections),
-        Ok(_) | Err(_) => Err(Misfit::new("is not TOML", "see `tokenward config default`")),
-    }
+    let remedy = "name a file that this user may read";
+    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| cannot_read(&error, remedy))?;
+    // At once into what becomes the settings, so that no copy of a secret is left behind.
+    toml::from_str(&text).map_err(|error| no_toml(&text, &error))
 }
 
 /// The parser's own `Display` quotes the line, which may hold a password.

@@ -113,9 +113,8 @@ impl Judge<'_> {
             faults.push(Pem { ca: path.clone(), identity }.load(&mut Files::default()).err());
         }
         for error in faults.into_iter().flatten() {
-            let reason = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
             let remedy = "name a PEM file that this user may read; a key must be that of the certificate";
-            self.refuse(&[&three.name(error.which())], format!("cannot be used: {error}{reason}"), remedy);
+            self.refuse(&[&three.name(error.which())], error.problem(), remedy);
         }
     }
 }

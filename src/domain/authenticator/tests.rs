@@ -39,7 +39,13 @@ fn over(store: Counter) -> (Arc<Counter>, Authenticator<Counter, SetClock>) {
     let store = Arc::new(store);
     (
         Arc::clone(&store),
-        Authenticator::new(store, SetClock::at(chrono::DateTime::UNIX_EPOCH), Hashing::default(), None),
+        Authenticator::new(
+            store,
+            SetClock::at(chrono::DateTime::UNIX_EPOCH),
+            Hashing::default(),
+            TokenForm::default(),
+            None,
+        ),
     )
 }
 

@@ -14,8 +14,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    callers::Refused,
     config,
-    domain::{Error, Propagation, TokenRecord},
+    domain::{Error, Outcome, Propagation, TokenRecord},
 };
 
 /// What every answer says besides the token.
@@ -134,7 +135,28 @@ impl From<Propagation> for Revoked {
 
 // === impl Refusal ===
 
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unauthenticated => Self::Unauthenticated,
+            Refused::NotAllowed(_) => Self::NotAllowed,
+        }
+    }
+}
+
 impl Refusal {
+    /// As the audit trail records it.
+    pub(super) fn outcome(&self) -> Outcome {
+        let (code, reason) = match self {
+            Self::Unauthenticated => ("UNAUTHENTICATED", "CALLER_UNAUTHENTICATED"),
+            Self::NotAllowed => ("PERMISSION_DENIED", "CALLER_NOT_ALLOWED"),
+            Self::Unreadable(_) => ("INVALID_ARGUMENT", "INVALID_REQUEST"),
+            Self::Unanswered { .. } => ("UNAVAILABLE", "STORE_UNAVAILABLE"),
+            Self::RateLimited { .. } => ("RESOURCE_EXHAUSTED", "RATE_LIMITED"),
+        };
+        Outcome { code, reason: reason.to_owned() }
+    }
+
     /// By the status that the form's reader gives: too large, of another type, or not one token.
     pub(super) fn unreadable(status: StatusCode) -> Self {
         // A form that does not decode is a bad request for OAuth (RFC 6749, section 5.2).

@@ -4,7 +4,6 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use zeroize::Zeroizing;
 
-use super::answer::Refusal;
 use crate::{
     callers::{Caller, Credential, Directory, Refused},
     transport::Gate,
@@ -20,16 +19,16 @@ struct Shown {
 /// The caller, when it may use the method at `path`.
 ///
 /// # Errors
-/// The answer for any other.
-pub(super) fn admit(gate: &Gate, headers: &HeaderMap, path: &str) -> Result<Caller, Refusal> {
+/// Why it is not let through.
+pub(super) fn admit(gate: &Gate, headers: &HeaderMap, path: &str) -> Result<Caller, Refused> {
     match gate {
         Gate::Open(anyone) => Ok(anyone.clone()),
         Gate::Callers(directory) => known(&directory.get(), headers, path),
     }
 }
 
-fn known(directory: &Directory, headers: &HeaderMap, path: &str) -> Result<Caller, Refusal> {
-    let shown = shown(headers).ok_or(Refusal::Unauthenticated)?;
+fn known(directory: &Directory, headers: &HeaderMap, path: &str) -> Result<Caller, Refused> {
+    let shown = shown(headers).ok_or(Refused::Unauthenticated)?;
     // A client encodes its key as a form does, as the RFC wants, or does not, as many do.
     let decoded = decoded(shown.key.as_str());
     let admit = |key: &str| directory.admit(Some(Credential::Key(key)), path);
@@ -44,11 +43,11 @@ fn known(directory: &Directory, headers: &HeaderMap, path: &str) -> Result<Calle
         Ok(caller) if is_its(&caller) => Ok(caller),
         Err(Refused::NotAllowed(caller)) if is_its(&caller) => {
             tracing::debug!(path, caller = &*caller.name, "a request is refused: the method is not among the caller's");
-            Err(Refusal::NotAllowed)
+            Err(Refused::NotAllowed(caller))
         }
         Ok(_) | Err(Refused::NotAllowed(_) | Refused::Unauthenticated) => {
             tracing::debug!(path, "a request without a caller's credential is refused");
-            Err(Refusal::Unauthenticated)
+            Err(Refused::Unauthenticated)
         }
     }
 }

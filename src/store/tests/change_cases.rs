@@ -13,8 +13,8 @@ use crate::{
     domain::{
         Administration as _, Ended, Epochs as _, Error, Extended, Extension, Found, Hashing, IdempotentRequest,
         IssuePolicy, Label, NeverExpires, NewToken, Rotated, Rotation, Secret, Subject, Target, Timestamp, Token,
-        TokenChange, TokenId, TokenPrefix, TokenQuery, TokenRecord, TokenState, TokenStore as _, Used, UserChange,
-        UserQuery,
+        TokenChange, TokenForm, TokenId, TokenPrefix, TokenQuery, TokenRecord, TokenState, TokenStore as _, Used,
+        UserChange, UserQuery,
     },
     store::Database,
 };
@@ -25,7 +25,7 @@ fn change(record: &TokenRecord) -> TokenChange {
 }
 
 fn ends(record: &TokenRecord, expiry: Option<Timestamp>) -> TokenChange {
-    TokenChange { expiry: Some(expiry), ..change(record) }
+    TokenChange { expiry: Some(expiry.into()), ..change(record) }
 }
 
 fn later(minutes: i64) -> Timestamp {
@@ -39,7 +39,7 @@ fn rotation(token: TokenId, until: Option<Timestamp>, request: Option<Idempotent
         max_ttl: None,
         never_expires: NeverExpires::Allowed,
         sliding: None,
-        prefix: TokenPrefix::default(),
+        form: TokenForm::default(),
         hashing: Hashing::default(),
     };
     let (digest, key) = (successor.digest(), successor.key());

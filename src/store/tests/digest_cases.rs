@@ -10,8 +10,8 @@ use super::{
 use crate::{
     config::Config,
     domain::{
-        Cursor, Digest, Digests, Ended, Error, Found, HashFunction, Hashing, Journal as _, Knox4, NewToken, Target,
-        Token, TokenQuery, TokenRecord, TokenState, TokenStore as _,
+        Cursor, Digest, Digests, Ended, Error, Found, Freshness, HashFunction, Hashing, Journal as _, Knox4, NewToken,
+        Target, Token, TokenQuery, TokenRecord, TokenState, TokenStore as _,
     },
     store::{Database, upgrade},
 };
@@ -38,7 +38,8 @@ async fn insert_knox_4(world: &World) {
 }
 
 async fn either(store: &Database) -> Found {
-    find_either(store, digests()).await
+    // Not `find_either`, which asks twice: a row may be rewritten meanwhile.
+    store.find(digests(), Freshness::Any).await.expect("an answer").found
 }
 
 async fn either_token(store: &Database) -> TokenRecord {
@@ -72,12 +73,12 @@ pub(super) async fn a_row_of_knox_4_is_found_and_once_revoked_stays_so(world: Wo
     let both: Vec<_> = digests().all().map(Digest::token_id).collect();
     let ended = store.revoke(Target::from(digests()), ending()).await.expect("revoked");
     assert_eq!((ended.count, ended.ended), (1, both.clone()));
-    assert_eq!((rows(&world).await, either(&store).await), (vec![], Found::Revoked));
+    assert_eq!((rows(&world).await, find_either(&store, digests()).await), (vec![], Found::Revoked));
     let again = store.revoke(Target::from(digests()), ending()).await.expect("no error");
     assert_eq!((again.count, again.ended), (0, both), "a retry tells the caches again");
 
     insert_knox_4(&world).await;
-    assert_eq!(either(&store).await, Found::Revoked, "a row that a backup brought back");
+    assert_eq!(find_either(&store, digests()).await, Found::Revoked, "a row that a backup brought back");
     issue(&store, token("7")).await;
     let spared = store.revoke_all(user("7"), Some(Target::from(digests())), ending()).await.expect("revoked");
     assert_eq!((spared.count, rows(&world).await.len()), (1, 1), "the spared one is known by either digest");
@@ -87,7 +88,7 @@ pub(super) async fn of_a_row_of_each_version_the_current_one_counts(world: World
     let store = django(&world, "integer", "7").await;
     insert_knox_4(&world).await;
     let ours = issue(&store, NewToken { digest: digests().current, ..token("7") }).await;
-    assert_eq!(either_token(&store).await, ours);
+    assert_eq!(find_either(&store, digests()).await, Found::Token(ours.into()));
     assert_eq!(store.revoke(Target::from(digests()), ending()).await.expect("revoked").count, 2);
     assert_eq!(either(&store).await, Found::Revoked);
 }

@@ -165,6 +165,7 @@ pub(super) async fn django(world: &World, key: &str, id: &str) -> Database {
         "m20261120_000001_initial",
         "m20261120_000003_journal",
         "m20261121_000004_upkeep",
+        "m20261126_000005_audit",
         "m20261126_000006_expiry_set_by",
     ];
     assert_eq!(store.migrate_up().await.expect("up"), changes);

@@ -10,32 +10,33 @@ use crate::{
     store::{MigrationState, SchemaError},
 };
 
-const CHANGES: [&str; 5] = [
+const CHANGES: [&str; 6] = [
     "m20261120_000001_initial",
     "m20261120_000002_native_tables",
     "m20261120_000003_journal",
     "m20261121_000004_upkeep",
+    "m20261126_000005_audit",
     "m20261126_000006_expiry_set_by",
 ];
 
 pub(super) async fn up_again_down_and_up(world: World) {
     let store = &world.store;
-    assert_eq!(states(&world).await, [MigrationState::Pending; 5]);
+    assert_eq!(states(&world).await, [MigrationState::Pending; 6]);
     assert_eq!(store.migrate_up().await.expect("up"), CHANGES);
     assert_eq!(store.migrate_up().await.expect("nothing to do"), [""; 0]);
-    assert_eq!(states(&world).await, [MigrationState::Applied; 5]);
+    assert_eq!(states(&world).await, [MigrationState::Applied; 6]);
     let epoch = "SELECT epoch FROM tokenward_clock";
     let first = world.text(epoch).await.expect("a clock");
     issue(store, token("ada")).await;
 
     let (applied, pending) = (MigrationState::Applied, MigrationState::Pending);
-    assert_eq!(store.migrate_down(3).await.expect("down"), [CHANGES[4], CHANGES[3], CHANGES[2]]);
-    assert_eq!(states(&world).await, [applied, applied, pending, pending, pending]);
+    assert_eq!(store.migrate_down(4).await.expect("down"), [CHANGES[5], CHANGES[4], CHANGES[3], CHANGES[2]]);
+    assert_eq!(states(&world).await, [applied, applied, pending, pending, pending, pending]);
     assert_eq!(store.migrate_up().await.expect("up"), CHANGES[2..]);
     assert_eq!(world.text(epoch).await, Some(first.clone()));
 
     assert_eq!(store.migrate_down(9).await.expect("down"), CHANGES.iter().rev().copied().collect::<Vec<_>>());
-    assert_eq!(states(&world).await, [MigrationState::Pending; 5]);
+    assert_eq!(states(&world).await, [MigrationState::Pending; 6]);
     assert_eq!(store.migrate_up().await.expect("up"), CHANGES);
     assert_ne!(world.text(epoch).await, Some(first), "another database, another epoch");
     let record = issue(store, token("ada")).await;
@@ -93,7 +94,7 @@ pub(super) async fn native_tables_take_configured_names_and_keys(world: World) {
         assert_eq!(find_token(&store, record.digest).await, record);
         assert_eq!(store.delete_user(user(owner), ending()).await.expect("deleted").count, 1);
         assert!(matches!(store.insert(token("ada")).await, Err(Error::Invalid(_))), "{kind:?}");
-        store.migrate_down(4).await.expect("down");
+        store.migrate_down(5).await.expect("down");
     }
 }
 

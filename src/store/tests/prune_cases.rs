@@ -18,7 +18,7 @@ use crate::{
     },
     store::{
         Database, PruneMode, Pruned,
-        chore::{self, Holder},
+        chore::Holder,
         prune::{self, Table},
     },
 };
@@ -85,13 +85,13 @@ pub(super) async fn a_token_that_is_prolonged_meanwhile_stays(world: World) {
     let (gone, prolonged) = (issue(&store, lived("ada", days(40))).await, issue(&store, lived("ada", days(-1))).await);
     let found = [gone.digest.to_hex(), prolonged.digest.to_hex()];
     let (holder, cutoff) = (Holder::new(), SystemClock.now() - TimeDelta::days(30));
-    assert!(chore::take(inner, &holder, ANY_TIME).await.expect("taken"));
+    assert!(inner.prune_statements.chore.take(inner, &holder, ANY_TIME).await.expect("taken"));
     let count = prune::delete(inner, &holder, Table::Tokens, &found, cutoff).await.expect("deleted");
     assert_eq!((count, find(&store, gone.digest).await), (1, Found::Unknown), "both were old when they were found");
     assert_eq!(find_token(&store, prolonged.digest).await, prolonged);
     let count = prune::delete(inner, &holder, Table::Details, &found, cutoff).await.expect("deleted");
     assert_eq!((count, find_token(&store, prolonged.digest).await), (1, prolonged), "with what is kept about it");
-    chore::end(inner, &holder).await.expect("ended");
+    inner.prune_statements.chore.end(inner, &holder).await.expect("ended");
     if world.kind != Kind::Sqlite {
         a_row_that_django_holds_is_left_to_it(&world, &store).await;
     }

@@ -75,7 +75,7 @@ pub(crate) fn update(request: pb::UpdateTokenRequest) -> Result<(TokenId, Update
     }
     if named("expire_time") {
         let expiry = token.expire_time.map(|time| asked.field("token.expire_time", instant(time)));
-        update.expiry = Some(expiry.flatten());
+        update.expiry = Some(expiry.flatten().into());
     }
     asked.answer(id.map(|id| (id, update)))
 }

@@ -1,5 +1,7 @@
 //! What Envoy is told: headers for the upstream, or a denial for the client.
 
+use std::fmt::Write as _;
+
 use envoy_types::{
     ext_authz::v3::{
         DeniedHttpResponseBuilder, OkHttpResponseBuilder, ToHttpResponse,
@@ -156,7 +158,7 @@ impl Challenge {
         let mut text = format!("{} realm=\"{}\"", self.scheme, self.realm);
         for (name, value) in [("error", error), ("scope", scope)] {
             if !value.is_empty() {
-                text += &format!(", {name}=\"{value}\"");
+                write!(text, ", {name}=\"{value}\"").expect("text can be appended to");
             }
         }
         text
@@ -182,7 +184,7 @@ fn encoded(value: &str) -> String {
         if byte.is_ascii_graphic() && byte != b'%' {
             text.push(char::from(byte));
         } else {
-            text += &format!("%{byte:02X}");
+            write!(text, "%{byte:02X}").expect("text can be appended to");
         }
     }
     text

@@ -20,9 +20,11 @@ mod measure;
 
 /// `database.max_concurrent_lookups`, below the pool's connections so that it is what bounds.
 const BOUND: usize = 4;
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("TOKENWARD_DATABASE__MAX_CONCURRENT_LOOKUPS", "4"),
     ("TOKENWARD_DATABASE__MAX_CONNECTIONS", "12"),
+    // A slow machine is no reason to ask the database, which is locked.
+    ("TOKENWARD_REDIS__COMMAND_TIMEOUT", "5s"),
     // The caller's own limit is not what is looked at here.
     ("TOKENWARD_CALLERS__MAX_INACTIVE_PER_SECOND", "0"),
 ];

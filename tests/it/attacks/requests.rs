@@ -95,6 +95,7 @@ fn judge(path: &str, status: &Status) -> Result<(), TestCaseError> {
         Code::Ok => Ok(()),
         Code::InvalidArgument
         | Code::NotFound
+        | Code::OutOfRange
         | Code::AlreadyExists
         | Code::FailedPrecondition
         | Code::ResourceExhausted

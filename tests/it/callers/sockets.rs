@@ -22,6 +22,8 @@ async fn it_serves_on_a_unix_socket_and_the_command_line_finds_it() {
     let server = Server::start_on(dir, &Settings::new(), &at, None).await;
     let issued = server.client().issue("alice").await;
     assert!(server.client().authenticate(&issued.secret).await.active);
+    let peer = format!("peer=\"unix:uid={}\"", nix::unistd::getuid());
+    assert!(server.output().contains(&peer), "the issue is recorded: {}", server.output());
     let status = run(server.dir(), &Settings::new(), &["status", "--address", &at]).await;
     assert!(status.status.success() && text(&status).contains("insecure    no"), "{}", text(&status));
     let second = run(server.dir(), &Settings::new(), &["serve", "--listen", &at]).await;

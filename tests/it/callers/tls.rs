@@ -99,6 +99,10 @@ async fn a_caller_is_known_by_an_exact_name_in_a_certificate_of_the_right_author
     let revoke = gateway.try_revoke(tokenward::proto::revoke_request::Target::Token("x".to_owned())).await;
     let refused = Refusal::of(&revoke.expect_err("it is not among its methods"));
     assert_eq!(refused.kind(), (Code::PermissionDenied, "CALLER_NOT_ALLOWED"));
+    let recorded = "caller=\"gateway\" peer=\"127.0.0.1:";
+    let output = server.output();
+    let record = output.lines().find(|line| line.contains(recorded)).unwrap_or_else(|| panic!("{output}"));
+    assert!(record.contains(&format!("certificate=\"{NAME}\"")), "its record names the certificate: {record}");
 
     let strangers = Authority::new("strangers");
     for (what, shown) in [

@@ -15,7 +15,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     clients,
-    cluster::{Cluster, Setup},
+    cluster::{Cluster, Setup, Shape},
     history::locked,
     judge::{Bounds, Verdict, judge},
     run::LEASE,
@@ -195,7 +195,7 @@ async fn soak(lasting: Duration, seed: u64) {
         ("TOKENWARD_COHERENCE__MAX_STALENESS", format!("{}s", LEASE.as_secs())),
         ("TOKENWARD_COHERENCE__OUTAGE_GRACE", format!("{}s", GRACE.as_secs())),
     ];
-    let setup = Setup { on: On::Postgres, with: With::Redis, schema: Schema::Native, settings };
+    let setup = Setup { on: On::Postgres, with: With::Redis, shape: Shape::Alone, schema: Schema::Native, settings };
     let mut cluster = Cluster::start(&setup).await;
     // Half an hour of statements is no use to anybody.
     cluster.postgres().execute("ALTER ROLE tokenward SET log_statement = 'none'").await;

@@ -12,7 +12,7 @@ pub(crate) struct Visit {
     pub(crate) dom: String,
     /// What the console said, one message a line.
     pub(crate) console: Vec<String>,
-    /// The addresses that were asked for.
+    /// The addresses that the page asked for, itself included.
     pub(crate) requests: Vec<String>,
 }
 
@@ -52,6 +52,8 @@ fn command(home: &Path, seconds: u32) -> Command {
     chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
     chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
     chromium.args(["--disable-dev-shm-usage", "--enable-logging=stderr"]);
+    // Nothing but what is under test is reached.
+    chromium.arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1");
     chromium.arg(format!("--user-data-dir={}", home.join("profile").display()));
     chromium.arg(format!("--virtual-time-budget={}", seconds * 1000));
     chromium
@@ -65,11 +67,15 @@ async fn run(mut chromium: Command) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// The addresses in the network log's beginnings of requests.
+/// The addresses in the network log's beginnings of requests. What Chromium asks for itself, such as updates, is no
+/// page's: it has another key of isolation.
 fn requests(log: &str) -> Vec<String> {
     let log: Value = serde_json::from_str(log).expect("the log is JSON");
     let began = &log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"];
     let events = log["events"].as_array().expect("the log has events").iter();
-    let urls = events.filter(|event| event["type"] == *began).filter_map(|event| event["params"]["url"].as_str());
-    urls.map(str::to_owned).collect()
+    let of_page = |event: &&Value| {
+        let key = event["params"]["network_isolation_key"].as_str();
+        event["type"] == *began && key.is_some_and(|key| key.starts_with("http://127.0.0.1"))
+    };
+    events.filter(of_page).filter_map(|event| event["params"]["url"].as_str()).map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as on the wire: one request on a connection of its own.
+//! HTTP/1.0 as on the wire: one request on a connection of its own, and its answer in one piece.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(crate) async fn get(url: &str, path: &str) -> Page {
 
 async fn exchange(host: &str, path: &str) -> std::io::Result<String> {
     let mut socket = TcpStream::connect(host).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {host}\r\n\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut text = String::new();
     socket.read_to_string(&mut text).await?;

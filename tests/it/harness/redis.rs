@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -168,7 +167,7 @@ impl Redis {
     pub(crate) async fn try_text(&self, words: &[&str]) -> Option<String> {
         match self.try_command(words).await? {
             Reply::Text(text) => Some(text),
-            Reply::Error(_) | Reply::Nil | Reply::Array(_) => None,
+            Reply::Bytes(_) | Reply::Error(_) | Reply::Nil | Reply::Array(_) => None,
         }
     }
 

@@ -78,7 +78,7 @@ pub(super) async fn calls(scene: &mut Scene) {
     scene.note("RevokeAll", said(&tokens.revoke_all(with_key(all, ADMIN)).await));
     let delete = DeleteUserRequest { user_id: "bob".to_owned() };
     scene.note("DeleteUser", said(&users.delete_user(with_key(delete, ADMIN)).await));
-    let flush = scene.client.cache.clone().flush_cache(with_key(FlushCacheRequest {}, ADMIN)).await;
+    let flush = scene.client.cache.clone().flush_cache(with_key(FlushCacheRequest::default(), ADMIN)).await;
     scene.note("FlushCache", said(&flush));
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use tokenward::proto::{AnswerSource, FlushCacheRequest, InactiveReason};
+use tokenward::proto::{
+    AnswerSource, BatchAuthenticateRequest, FlushCacheRequest, GetCacheStatsRequest, InactiveReason,
+    InspectCacheRequest, inspect_cache_request,
+};
 
 use crate::harness::{
-    client::Client,
+    client::{Client, about},
     eventually::eventually,
     redis::{Redis, RedisCluster, Reply, Sentinel},
     server::{Server, Settings, setting},
@@ -28,7 +31,7 @@ async fn provide(redis: &Redis) {
     redis.command(&["ACL", "LOG", "RESET"]).await;
 }
 
-/// Nothing was refused, and it was this user that worked here.
+/// Nothing was refused here.
 async fn content(redis: &Redis) {
     let log = redis.command(&["ACL", "LOG"]).await;
     assert_eq!(log, Reply::Array(vec![]), "a command or key that the guide does not allow");
@@ -74,6 +77,13 @@ async fn everything(client: &Client) -> String {
         assert_eq!(client.reason(&issued.secret).await, InactiveReason::Revoked);
     }
     hits(client, &kept).await;
+    for _ in 0..2 {
+        let both = BatchAuthenticateRequest { requests: vec![about(&kept), about(&client.issue("eve").await.secret)] };
+        client.tokens.clone().batch_authenticate(both).await.expect("a batch is answered");
+    }
+    let target = Some(inspect_cache_request::Target::Token(kept.clone()));
+    client.cache.clone().inspect_cache(InspectCacheRequest { target }).await.expect("an entry is shown");
+    client.cache.clone().get_cache_stats(GetCacheStatsRequest {}).await.expect("there are figures");
     client.cache.clone().flush_cache(FlushCacheRequest::default()).await.expect("a flush is answered");
     hits(client, &kept).await;
     // A use after the interval moves the expiry, and the fact is written again.

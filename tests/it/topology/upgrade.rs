@@ -92,7 +92,7 @@ impl Load {
 /// Those of the settings that a build knows; an older one refuses the others.
 fn known(binary: &Path, settings: &Settings) -> Settings {
     let dir = template::directory();
-    let listed = template::run(program(binary, dir.path(), &vec![]).args(["config", "default"]));
+    let listed = template::run(program(binary, dir.path(), &Settings::new()).args(["config", "default"]));
     let knows = |key: &str| listed.contains(&key.rsplit("__").next().unwrap_or_default().to_lowercase());
     settings.iter().filter(|(key, _)| knows(key)).cloned().collect()
 }

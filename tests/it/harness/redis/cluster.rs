@@ -86,7 +86,7 @@ impl RedisCluster {
             let Reply::Array(keys) = self.nodes[from].command(&words).await else { panic!("it gives a list") };
             let keys = keys.iter().map(|key| match key {
                 Reply::Text(key) => key.as_str(),
-                Reply::Error(_) | Reply::Nil | Reply::Array(_) => panic!("a key is a string"),
+                Reply::Bytes(_) | Reply::Error(_) | Reply::Nil | Reply::Array(_) => panic!("a key is text"),
             });
             let keys: Vec<_> = keys.collect();
             if keys.is_empty() {

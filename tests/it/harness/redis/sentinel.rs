@@ -117,7 +117,7 @@ impl Sentinel {
         let at = fields.iter().position(|field| *field == Reply::Text(name.to_owned()))?;
         match fields.get(at + 1)? {
             Reply::Text(value) => Some(value.clone()),
-            Reply::Error(_) | Reply::Nil | Reply::Array(_) => None,
+            Reply::Bytes(_) | Reply::Error(_) | Reply::Nil | Reply::Array(_) => None,
         }
     }
 }
