@@ -7,9 +7,8 @@ use super::{Error, Report};
 const SIZE: (u32, u32) = (900, 520);
 const COLORS: [RGBColor; 4] =
     [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44), RGBColor(127, 63, 191)];
-/// Percentiles with a label, by the share of calls that took longer.
-const LABELS: [(f64, &str); 6] =
-    [(1.0, "0"), (0.5, "50"), (0.1, "90"), (0.01, "99"), (0.001, "99.9"), (0.0001, "99.99")];
+/// The percentiles of so many nines.
+const LABELS: [&str; 6] = ["0", "90", "99", "99.9", "99.99", "99.999"];
 
 /// Draws the latencies of each contender: percentiles to the right, on a scale of nines, milliseconds up.
 ///
@@ -62,12 +61,10 @@ fn nines(percentile: f64) -> f64 {
     -(1.0 - percentile / 100.0).max(1e-9).log10()
 }
 
+/// Nothing between whole numbers of nines.
 fn label(nines: f64) -> String {
-    let near = |(share, _): &&(f64, &str)| (-share.log10() - nines).abs() < 0.01;
-    match LABELS.iter().find(near) {
-        Some((_, text)) => (*text).to_owned(),
-        None => format!("{:.4}", 100.0 - 100.0 / 10.0_f64.powf(nines)).trim_end_matches('0').to_owned(),
-    }
+    let found = (0_u32..).zip(LABELS).find(|(count, _)| (f64::from(*count) - nines).abs() < 0.01);
+    found.map(|(_, text)| text.to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -77,6 +74,6 @@ mod tests {
     #[test]
     fn percentiles_lie_on_a_scale_of_nines() {
         assert!((nines(99.0) - 2.0).abs() < 1e-9);
-        assert_eq!((label(0.0), label(3.0)), ("0".to_owned(), "99.9".to_owned()));
+        assert_eq!((label(0.0).as_str(), label(3.0).as_str(), label(1.5).as_str()), ("0", "99.9", ""));
     }
 }
