@@ -149,7 +149,6 @@ impl Job {
         match &self.0 {
             Work::Serve(config, _) => Some(&config.traces),
             Work::Migrate(..)
-            | Work::Bench(_)
             | Work::Check(_)
             | Work::Prune(..)
             | Work::Import(..)

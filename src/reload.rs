@@ -96,7 +96,12 @@ impl Counters {
         let opts =
             Opts::new("reloads_total", "Files that changed, by what they hold and whether they were taken over.");
         let counter = IntCounterVec::new(opts.namespace("tokenward"), &["what", "result"]);
-        Self(counter.expect("the name is well-formed"))
+        let counter = counter.expect("the name is well-formed");
+        // A rate needs a first sample.
+        for result in ["ok", "faulty"] {
+            counter.with_label_values(&["callers", result]);
+        }
+        Self(counter)
     }
 
     fn count(&self, what: &str, result: &str) {

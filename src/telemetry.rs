@@ -38,6 +38,7 @@ const QUIET: &str = "sea_orm_migration=warn";
 
 /// Records of the audit trail are logged whatever the level is, unless they are switched off by name.
 const AUDIT: &str = "tokenward::audit=info";
+const AUDIT_TARGET: &str = "tokenward::audit";
 /// Longest time for the collector to take spans.
 const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two exports.
@@ -161,7 +162,9 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let Some(id) = request::current() else { return self.write(context, to, event) };
+        // A record of the audit trail names its request itself, unless the id is a secret (`transport::record`).
+        let id = request::current().filter(|_| event.metadata().target() != AUDIT_TARGET);
+        let Some(id) = id else { return self.write(context, to, event) };
         let mut line = String::new();
         self.write(context, Writer::new(&mut line), event)?;
         let line = line.trim_end();

@@ -155,7 +155,9 @@ impl Deck {
     fn all_right(&self, numbers: &[u64], answer: &Bytes, tally: &RefCell<Tally>) -> Option<u64> {
         let verdicts = Verdicts::decode(answer.as_ref()).ok()?.responses;
         let mut tally = tally.borrow_mut();
-        verdicts.iter().for_each(|verdict| tally.came_from(verdict.source));
+        for verdict in &verdicts {
+            tally.came_from(verdict.source);
+        }
         let right = verdicts.len() == numbers.len()
             && verdicts.iter().zip(numbers).all(|(verdict, number)| self.tokens.is_right(*number, verdict));
         right.then_some(numbers.len() as u64)

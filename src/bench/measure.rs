@@ -47,12 +47,11 @@ pub(super) async fn measure(
     };
     let spent = own_cpu();
     load.begin();
-    let marks = match (plan.scenario.fault(), &mut servers) {
-        (Some(fault), Some((ground, _))) => Some(broken(plan.duration, fault, ground, &load, watch).await?),
-        _ => {
-            pace(plan.duration, "measuring", &load, watch).await;
-            None
-        }
+    let marks = if let (Some(fault), Some((ground, _))) = (plan.scenario.fault(), &mut servers) {
+        Some(broken(plan.duration, fault, ground, &load, watch).await?)
+    } else {
+        pace(plan.duration, "measuring", &load, watch).await;
+        None
     };
     let (time, tally) = (load.elapsed(), load.take());
     let spent = own_cpu().zip(spent).and_then(|(now, then)| now.checked_sub(then));

@@ -139,6 +139,6 @@ mod tests {
             .flat_map(Metric::get_label)
             .map(|label| format!("{}={}", label.name(), label.value()))
             .collect();
-        assert_eq!(labels, ["reason=mac", "result=hit", "tier=redis"]);
+        assert_eq!(labels, ["reason=mac", "tier=redis", "result=hit"]);
     }
 }

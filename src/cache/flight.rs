@@ -66,6 +66,9 @@ pub(super) struct Ticket {
     flights: Arc<Flights>,
 }
 
+/// Flights of several tokens.
+pub(super) type Party = Vec<Arc<Flight>>;
+
 /// What a read came to; an error is shared too.
 pub(super) type Outcome = Result<Reading, Arc<Error>>;
 
@@ -116,7 +119,7 @@ impl Flights {
         digests: &[Digest],
         began: Stamp,
         waited: &[Arc<Flight>],
-    ) -> Result<(Vec<Arc<Flight>>, Vec<Ticket>), Vec<Arc<Flight>>> {
+    ) -> Result<(Party, Vec<Ticket>), Party> {
         let mut aloft = self.lock();
         let over = |flight: &Flight| waited.iter().any(|waited| waited.sent == flight.sent);
         let known = digests.iter().filter_map(|digest| aloft.get(digest));

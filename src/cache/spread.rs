@@ -100,8 +100,11 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
     async fn upsert_user(&self, change: UserChange) -> Result<(User, Revocation), Error> {
         let inner = self.inner.clone();
         to_its_end(&self.inner.changes, async move {
+            let disables = change.active == Some(false);
             let (user, revocation) = inner.store.upsert_user(change).await?;
-            inner.counters.revocations.of(Scope::UserDisabled).inc_by(revocation.count);
+            if disables {
+                inner.counters.revocations.of(Scope::UserDisabled).inc_by(revocation.ended.len() as u64);
+            }
             Ok((user, inner.spread(revocation, vec![]).await))
         })
         .await

@@ -33,7 +33,7 @@ pub(super) struct BenchArgs {
     /// Ask about the n-th token as often as 1/n to this power, instead of about each alike.
     #[arg(long, value_name = "EXPONENT")]
     zipf: Option<f64>,
-    /// Tokens in one BatchAuthenticate.
+    /// Tokens in one call of `BatchAuthenticate`.
     #[arg(long, default_value = "100", value_name = "NUMBER", value_parser = at_most(100))]
     batch: u64,
     /// Time that is measured; a fault takes the second third of it.

@@ -72,10 +72,18 @@ pub(super) enum Failure {
 pub(super) fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) | Failure::Input(_) => USAGE,
-        Failure::Unreachable { .. } | Failure::Rpc(_) | Failure::Timeout => RPC,
-        Failure::Bench(bench::Error::Connect { .. } | bench::Error::Call(_)) => RPC,
-        Failure::Bench(_) | Failure::Threshold(_) | Failure::Write { .. } => LOCAL,
-        Failure::Declined | Failure::Config(_) | Failure::App(_) | Failure::Output(_) | Failure::Runtime(_) => LOCAL,
+        Failure::Unreachable { .. }
+        | Failure::Rpc(_)
+        | Failure::Timeout
+        | Failure::Bench(bench::Error::Connect { .. } | bench::Error::Call(_)) => RPC,
+        Failure::Bench(_)
+        | Failure::Threshold(_)
+        | Failure::Write { .. }
+        | Failure::Declined
+        | Failure::Config(_)
+        | Failure::App(_)
+        | Failure::Output(_)
+        | Failure::Runtime(_) => LOCAL,
     }
 }
 

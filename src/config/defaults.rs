@@ -169,7 +169,7 @@ impl Default for Prune {
 impl Default for Audit {
     fn default() -> Self {
         // A year, as humantime writes one.
-        Self { table: false, retention: Duration::from_secs(31_557_600) }
+        Self { table: false, retention: Duration::from_hours(8_766) }
     }
 }
 

@@ -96,7 +96,7 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// As [`Self::authenticate`].
     pub async fn authenticate_all(&self, mut batch: Vec<Presented>) -> Result<Vec<Answer>, Error> {
         self.fence(&mut batch).await;
-        let asked: Vec<_> = batch.iter().map(|presented| presented.asked(&self.hashing)).collect();
+        let asked: Vec<_> = batch.iter().map(|presented| presented.asked(self.hashing)).collect();
         let looks = asked.iter().zip(&batch).filter_map(|(digests, presented)| Some(((*digests)?, presented.look())));
         // One that cannot be answered fails the batch: it must not be called inactive.
         let mut readings = self.store.find_all(looks.collect()).await?.into_iter();
@@ -125,7 +125,7 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     }
 
     async fn decide(&self, presented: Presented) -> Result<Answer, Error> {
-        let reading = match presented.asked(&self.hashing) {
+        let reading = match presented.asked(self.hashing) {
             Some(digests) => Some((digests, self.store.find(digests, presented.look()).await?)),
             None => None,
         };
@@ -148,7 +148,7 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
                 if verdict.is_ok() {
                     self.store.used(&record, now);
                     self.slide(digests, &record, now).await;
-                    reusable_for = self.reusable(&presented, &record, now);
+                    reusable_for = self.reusable(presented, &record, now);
                 }
                 verdict.map(|()| record)
             }
@@ -183,7 +183,7 @@ fn falls_short(reading: &Reading, asked: Position) -> bool {
 
 impl Presented {
     /// What the token may be stored under.
-    fn asked(&self, hashing: &Hashing) -> Option<Digests> {
+    fn asked(&self, hashing: Hashing) -> Option<Digests> {
         self.token.as_ref().map(|token| hashing.digests(token))
     }
 

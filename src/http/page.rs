@@ -32,7 +32,8 @@ fn between(begin: &str, end: &str) -> &'static str {
 
 /// The page with what is known now in it, so that it says something before, and without, its script.
 pub(super) fn html(page: &Page) -> impl IntoResponse + use<> {
-    let reasons: String = page.verdict.reasons.iter().map(|reason| format!("<li>{}</li>", escaped(reason))).collect();
+    let reasons: Vec<_> = page.verdict.reasons.iter().map(|reason| format!("<li>{}</li>", escaped(reason))).collect();
+    let reasons = reasons.concat();
     let level = serde_json::to_value(page.verdict.level).expect("a level is a word");
     let state = serde_json::to_string(page).expect("a page is plain data");
     let filled = fill(&[

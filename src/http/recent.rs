@@ -149,7 +149,7 @@ mod tests {
         let task = tokio::spawn(keep);
         tokio::time::sleep(Duration::from_millis(3_500)).await;
         assert_eq!(recent.points().len(), 3);
-        tokio::time::sleep(Duration::from_secs(300)).await;
+        tokio::time::sleep(Duration::from_mins(5)).await;
         assert_eq!(recent.points().len(), POINTS);
         task.abort();
     }

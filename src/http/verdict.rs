@@ -108,14 +108,13 @@ fn database(status: &pb::GetStatusResponse) -> Option<Finding> {
 }
 
 fn redis(status: &pb::GetStatusResponse) -> Option<Finding> {
-    let (headline, why) = match lost(status, REDIS) {
-        Some(lost) => ("Redis is lost", lost),
-        None => {
-            let breaker = status.circuit_breaker.as_ref()?;
-            match breaker.state() {
-                CircuitBreakerState::Open | CircuitBreakerState::HalfOpen => ("The breaker is open", &*breaker.cause),
-                CircuitBreakerState::Closed | CircuitBreakerState::Unspecified => return None,
-            }
+    let (headline, why) = if let Some(lost) = lost(status, REDIS) {
+        ("Redis is lost", lost)
+    } else {
+        let breaker = status.circuit_breaker.as_ref()?;
+        match breaker.state() {
+            CircuitBreakerState::Open | CircuitBreakerState::HalfOpen => ("The breaker is open", &*breaker.cause),
+            CircuitBreakerState::Closed | CircuitBreakerState::Unspecified => return None,
         }
     };
     let reason = format!("Redis is left alone: {why}. The database answers the checks, and revocations take longer.");

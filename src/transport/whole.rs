@@ -99,7 +99,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Whole<B> {
 mod fuzz;
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque, convert::Infallible};
+    use std::{collections::VecDeque, convert::Infallible, slice::from_ref};
 
     use http::HeaderMap;
     use http_body_util::BodyExt as _;
@@ -150,9 +150,9 @@ mod tests {
         let (one, two) = (message(40), message(0));
         let both = [one.clone(), two.clone()].concat();
         assert_eq!(handed_on(&[&one, &two]).await, [one.clone(), two.clone()], "as they came");
-        assert_eq!(handed_on(&[&both]).await, [both.clone()]);
+        assert_eq!(handed_on(&[&both]).await, from_ref(&both));
         for at in 1..one.len() {
-            assert_eq!(handed_on(&[&one[..at], &one[at..]]).await, [one.clone()], "in two parts: {at}");
+            assert_eq!(handed_on(&[&one[..at], &one[at..]]).await, from_ref(&one), "in two parts: {at}");
         }
         let bytes: Vec<_> = both.chunks(1).collect();
         assert_eq!(handed_on(&bytes).await, [one, two], "byte by byte");

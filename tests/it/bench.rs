@@ -44,9 +44,9 @@ async fn hits_are_counted_judged_and_cost_no_sql() {
     assert_eq!(report["scenario"], "hit");
     let checks = number(&report, "checks");
     assert!(checks > 0.0);
-    assert_eq!(number(&report, "wrong"), 0.0, "{report}");
+    assert!(number(&report, "wrong") < 0.5, "{report}");
     assert_eq!(report["runs"][0]["failures"], serde_json::json!({}), "{report}");
-    assert_eq!(number(&report, "sources/shared_cache"), checks, "each answer came from Redis: {report}");
+    assert!((number(&report, "sources/shared_cache") - checks).abs() < 0.5, "each answer came from Redis: {report}");
     let redis = number(&report, "redis_per_10k_checks");
     assert!((9_500.0..13_000.0).contains(&redis), "one command a hit: {report}");
     // Polls and looks at the database's health go on, but none is a hit's.
@@ -64,7 +64,7 @@ async fn a_revoked_token_is_asked_about_once_more() {
     let output = bench(dir.path(), &["--scenario", "revoke-storm", "--duration", "1s"]).await;
     let report = report(&output);
     assert!(output.status.success(), "{report}");
-    assert_eq!(number(&report, "wrong"), 0.0, "{report}");
+    assert!(number(&report, "wrong") < 0.5, "{report}");
     for kind in ["known", "revoke", "ended"] {
         assert!(number(&report, &format!("kinds/{kind}/checks")) > 0.0, "{kind}: {report}");
     }
@@ -77,7 +77,7 @@ async fn a_threshold_that_is_exceeded_is_an_exit_code() {
     fs::write(&file, "[batch]\nwrong = { max = 0 }\nchecks_per_second = { min = 1e12 }\n").expect("writable");
     let args = ["--scenario", "batch", "--duration", "500ms", "--thresholds", file.to_str().expect("a path")];
     let output = bench(dir.path(), &args).await;
-    assert_eq!(number(&report(&output), "wrong"), 0.0);
+    assert!(number(&report(&output), "wrong") < 0.5);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("checks_per_second is") && !error.contains("wrong is"), "{error}");
@@ -89,7 +89,7 @@ async fn a_redis_that_is_killed_costs_no_wrong_answer_and_its_gap_is_told() {
     let output = bench(dir.path(), &["--scenario", "redis-kill", "--duration", "3s"]).await;
     let report = report(&output);
     assert!(output.status.success(), "{report}");
-    assert_eq!(number(&report, "wrong"), 0.0, "{report}");
+    assert!(number(&report, "wrong") < 0.5, "{report}");
     assert!(number(&report, "sources/database") > 0.0, "the database answered meanwhile: {report}");
     assert!(number(&report, "sources/shared_cache") > 0.0, "{report}");
     assert!(number(&report, "longest_gap_ms") > 0.0);

@@ -174,7 +174,7 @@ async fn a_mistyped_token_with_a_checksum_costs_nothing() {
         transposed.into_iter().collect(),
         issued.secret[..51].to_owned(),
         format!("{}0", issued.secret),
-        issued.secret.to_lowercase().replace(|c: char| c == 'a', "b"),
+        issued.secret.to_lowercase().replace('a', "b"),
         format!("tw_{}", "A".repeat(49)),
         "tw_".to_owned(),
     ];

@@ -25,7 +25,7 @@ fn attribute(span: &Span, name: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 #[tokio::test(flavor = "multi_thread")]

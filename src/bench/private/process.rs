@@ -87,12 +87,16 @@ impl Process {
     /// Stops it and its children with their sockets open.
     pub(super) fn pause(&self) {
         signal(self.pid(), Signal::STOP);
-        children(self.pid()).into_iter().for_each(|child| signal(child, Signal::STOP));
+        for child in children(self.pid()) {
+            signal(child, Signal::STOP);
+        }
     }
 
     /// Undoes [`Self::pause`].
     pub(super) fn resume(&self) {
-        children(self.pid()).into_iter().for_each(|child| signal(child, Signal::CONT));
+        for child in children(self.pid()) {
+            signal(child, Signal::CONT);
+        }
         signal(self.pid(), Signal::CONT);
     }
 

@@ -119,26 +119,18 @@ impl Redis {
 /// Whether these bytes are one reply: a line, or a string whose length its first line tells.
 fn is_whole(reply: &[u8]) -> bool {
     let Some(end) = reply.windows(2).position(|two| two == b"\r\n") else { return false };
-    match reply.strip_prefix(b"$") {
-        None => true,
-        Some(_) => {
-            let length = std::str::from_utf8(&reply[1..end]).ok().and_then(|text| text.parse::<usize>().ok());
-            length.is_none_or(|length| reply.len() >= end + 2 + length + 2)
-        }
+    if !reply.starts_with(b"$") {
+        return true;
     }
+    let length = std::str::from_utf8(&reply[1..end]).ok().and_then(|text| text.parse::<usize>().ok());
+    length.is_none_or(|length| reply.len() >= end + 2 + length + 2)
 }
 
 fn launch(dir: &Path, port: u16) -> Result<Process, Error> {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no", "--dir"]);
-    Process::spawn(
-        {
-            command.arg(dir);
-            command
-        },
-        dir,
-        "redis",
-    )
+    command.arg(dir);
+    Process::spawn(command, dir, "redis")
 }
 
 /// A port that was free a moment ago.

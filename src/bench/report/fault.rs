@@ -48,7 +48,7 @@ impl FaultFigures {
             after_per_second: after,
             to_degraded_ms: back_to(slices, during, marks.broken),
             to_recovered_ms: back_to(slices, before, marks.healed),
-            restart_ms: millis(marks.healed - marks.healing),
+            restart_ms: millis(marks.healed.saturating_sub(marks.healing)),
         }
     }
 }

@@ -79,12 +79,12 @@ fn variable() -> impl Strategy<Value = String> {
 }
 
 /// Reads it, and holds the result against what must be true of any.
-fn judge(toml: &str, env: Vec<(String, String)>) -> Result<(), TestCaseError> {
+fn judge(toml: &str, env: &[(String, String)]) -> Result<(), TestCaseError> {
     let folder = TempDir::new().expect("a temporary directory");
     let file = folder.path().join("tokenward.toml");
     fs::write(&file, toml).expect("it is writable");
     for purpose in [Purpose::Serve, Purpose::Migrate] {
-        match load(Sources { purpose, file: Some(file.clone()), env: env.clone(), flags: vec![] }) {
+        match load(Sources { purpose, file: Some(file.clone()), env: env.to_vec(), flags: vec![] }) {
             Ok(loaded) => {
                 let _ = (print_toml(&loaded), print_json(&loaded), format!("{:?}", loaded.config));
             }
@@ -104,19 +104,20 @@ fn judge(toml: &str, env: Vec<(String, String)>) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn any_text_is_settings_or_faults(text: String, lines in vec("[a-z_.\\[\\]=\"' 0-9\n#]{0,30}", 0..6)) {
-        judge(&text, vec![])?;
-        judge(&lines.join("\n"), vec![])?;
+        judge(&text, &[])?;
+        judge(&lines.join("\n"), &[])?;
     }
 
     #[test]
     fn any_values_in_a_file_are_settings_or_faults(lines in vec((key(), value()), 0..8)) {
         let toml: Vec<String> = lines.into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        judge(&toml.join("\n"), vec![])?;
+        judge(&toml.join("\n"), &[])?;
     }
 
     #[test]
     fn any_values_in_variables_are_settings_or_faults(env in vec((variable(), value()), 0..8)) {
         let plain = |text: String| text.trim_matches('"').to_owned();
-        judge("", env.into_iter().map(|(name, value)| (name, plain(value))).collect())?;
+        let env: Vec<_> = env.into_iter().map(|(name, value)| (name, plain(value))).collect();
+        judge("", &env)?;
     }
 }

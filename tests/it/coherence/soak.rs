@@ -43,7 +43,7 @@ const SLACK: usize = 3;
 /// A replica's connections to the database: its pool, and those of probes, journal, listener and upkeep.
 const CONNECTIONS: usize = 10 + 6;
 /// Longest until everything is as it was.
-const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY: Duration = Duration::from_mins(1);
 
 /// What a process and its servers hold.
 #[derive(Clone, Debug)]
@@ -68,8 +68,8 @@ impl Holdings {
     async fn of(cluster: &Cluster) -> Self {
         let servers = || cluster.replicas.iter().map(|replica| &replica.server);
         Self {
-            resident: servers().map(|server| server.resident()).collect(),
-            descriptors: servers().map(|server| server.descriptors()).sum(),
+            resident: servers().map(super::super::harness::server::Server::resident).collect(),
+            descriptors: servers().map(super::super::harness::server::Server::descriptors).sum(),
             database: database_connections(cluster).await,
             redis: redis_connections(cluster).await,
         }
@@ -185,7 +185,7 @@ fn table(verdict: &Verdict, killed: Killed, allowed: usize, before: &Holdings, a
         ("connections to PostgreSQL", format!("{}, {}", before.database, after.database)),
         ("connections to Redis", format!("{}, {}", before.redis, after.redis)),
     ];
-    rows.iter().map(|(what, figure)| format!("| {what} | {figure} |\n")).collect()
+    rows.iter().map(|(what, figure)| format!("| {what} | {figure} |\n")).collect::<Vec<_>>().concat()
 }
 
 /// Runs for so long, a fifth of it without faults.

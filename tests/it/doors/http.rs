@@ -65,7 +65,8 @@ pub(super) async fn send(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Answer {
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines = lines.concat();
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
     let head = format!("{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{length}{lines}\r\n");
     exchange(address, &(head + body)).await

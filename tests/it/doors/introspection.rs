@@ -63,7 +63,7 @@ async fn an_active_token_is_described_field_by_field() {
     let user = Some(User { user_id: "alice".to_owned(), active: true, attributes });
     let request = tokenward::proto::UpsertUserRequest { user, update_mask: None };
     client.users.clone().upsert_user(with_key(request, ADMIN)).await.expect("a user can be written");
-    let hour = ttl(Duration::from_secs(3600));
+    let hour = ttl(Duration::from_hours(1));
     let scopes = ["read", "write"].map(str::to_owned).to_vec();
     let request = IssueTokenRequest { scopes, expiration: Some(hour), ..for_user("alice") };
     let token = issue_request(&client, request).await;

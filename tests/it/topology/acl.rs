@@ -148,7 +148,7 @@ async fn a_user_with_the_listed_commands_is_enough_for_a_cluster_whose_slots_mov
     let (issued, slot) = loop {
         let issued = client.issue("carol").await;
         let slot = cluster.slot_of(&format!("tokenward:token:{}", issued.token_id)).await;
-        if cluster.has(0, &slot) {
+        if RedisCluster::had(0, &slot) {
             break (issued, slot);
         }
     };

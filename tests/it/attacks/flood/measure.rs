@@ -92,7 +92,7 @@ async fn checks(client: Client, tokens: Vec<Issued>, lasting: Duration) -> Measu
         let sent = Instant::now();
         calls.push(tokio::spawn(async move {
             let answer = client.tokens.clone().authenticate(with_key(about(&secret), ADMIN)).await;
-            (sent.elapsed(), answer.map(|answer| answer.into_inner()))
+            (sent.elapsed(), answer.map(tonic::Response::into_inner))
         }));
     }
     for call in calls {
@@ -116,12 +116,11 @@ async fn checks(client: Client, tokens: Vec<Issued>, lasting: Duration) -> Measu
 async fn ask(client: &Client, count: u64) -> Result<(), Status> {
     let unknown = |_| about(&made_up().secret);
     let mut tokens = client.tokens.clone();
-    let answers = match count {
-        1 => vec![tokens.authenticate(with_key(unknown(0), GATEWAY)).await?.into_inner()],
-        _ => {
-            let batch = BatchAuthenticateRequest { requests: (0..count).map(unknown).collect() };
-            tokens.batch_authenticate(with_key(batch, GATEWAY)).await?.into_inner().responses
-        }
+    let answers = if count == 1 {
+        vec![tokens.authenticate(with_key(unknown(0), GATEWAY)).await?.into_inner()]
+    } else {
+        let batch = BatchAuthenticateRequest { requests: (0..count).map(unknown).collect() };
+        tokens.batch_authenticate(with_key(batch, GATEWAY)).await?.into_inner().responses
     };
     assert!(answers.iter().all(|answer| !answer.active), "nobody issued them");
     Ok(())

@@ -66,7 +66,7 @@ impl RedisCluster {
     }
 
     /// Whether a master had this slot at the start.
-    pub(crate) fn has(&self, master: usize, slot: &str) -> bool {
+    pub(crate) fn had(master: usize, slot: &str) -> bool {
         let slot: usize = slot.parse().expect("a slot is a number");
         (master * SLOTS / MASTERS..(master + 1) * SLOTS / MASTERS).contains(&slot)
     }
