@@ -81,7 +81,7 @@ fn from_environment() {
     }
 }
 
-/// Sends what is left of the traces, for [`FAREWELL`] at most. Call it last.
+/// Sends what is left of the traces, for a second at most. Call it last.
 pub async fn flush() {
     let Some(provider) = PROVIDER.get() else { return };
     // The connection to the collector is served by this runtime, which must not be held up.

@@ -113,7 +113,7 @@ impl Breaker {
         self.published.subscribe()
     }
 
-    /// The latest openings and closings, at most [`RECENT`], the last one at the end. Probes that failed are no openings
+    /// The latest openings and closings, a bounded number, the last one at the end. Probes that failed are no openings
     /// of their own; the cause is the latest's.
     #[must_use]
     pub fn recent(&self) -> Vec<BreakerStatus> {
