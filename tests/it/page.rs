@@ -1,6 +1,6 @@
 //! The status page, in a real browser.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -182,6 +182,7 @@ async fn load(client: Client, secret: String, rate: f64) {
 async fn the_pictures_of_the_readme_are_taken() {
     let mut stack = Stack::start_with(On::Postgres, With::Redis, &[HTTP]).await;
     let (url, images) = (stack.server.http(), Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images"));
+    fs::create_dir_all(&images).expect("the repository is writable");
     for number in 0..40 {
         let client = stack.client();
         let issued = client.issue(&format!("user-{number}")).await;

@@ -45,6 +45,7 @@ pub(crate) async fn picture(url: &str, scheme: Scheme, size: (u32, u32), file: &
     chromium.arg(format!("--window-size={},{}", size.0, size.1));
     chromium.arg(format!("--screenshot={}", file.display())).arg(url);
     run(chromium).await;
+    assert!(file.exists(), "Chromium wrote no picture");
 }
 
 fn command(home: &Path, seconds: u32) -> Command {
