@@ -189,7 +189,7 @@ pub async fn serve(
     let recent = gathered.recent(&mut background);
     let sources =
         Sources { readiness: probes.readiness(), registry: gathered.registry(), recent, replica: Arc::clone(&replica) };
-    let doors = second::doors(&config, &door, &store, &clock);
+    let doors = second::doors(&config, &door, &store, &clock, &counts);
     let second = second.map(|second| second.start(http::router(sources, doors), &mut background));
     let services = services(&config, &store, replica, probes, watchers, &clock, counts);
 
@@ -423,7 +423,7 @@ fn services<V>(
             authenticator(config, store, clock()),
             Issuer::new(Arc::clone(store), clock(), issue_policy(config)),
             Revoker::new(Arc::clone(store), clock(), hashing(config), form(&config.tokens)),
-            counts,
+            counts.clone(),
         ),
         admin: TokenAdmin::new(Arc::clone(&users), Arc::clone(&administrator), watchers, clock()),
         owners: Owners::new(users, administrator),
@@ -432,7 +432,7 @@ fn services<V>(
         ext_authz: config
             .ext_authz
             .enabled
-            .then(|| ExtAuthz::new(authenticator(config, store, clock()), &config.ext_authz)),
+            .then(|| ExtAuthz::new(authenticator(config, store, clock()), counts, &config.ext_authz)),
         probes,
     }
 }

@@ -148,7 +148,7 @@ pub struct Server {
 pub struct Http {
     /// Address and port for the status page (`/`), `/livez`, `/readyz`, `/metrics` and `/status.json`, or `unix:PATH`;
     /// port 0 takes a free one. Empty: there is no such listener. They need no credential, and tell no secret, token or
-    /// user.
+    /// user; a warning at each start says what they do tell, where other hosts can reach it.
     pub listen: String,
     /// Connections open at once; one more takes the place of the longest idle one, else it is closed.
     pub max_connections: u32,
@@ -193,7 +193,8 @@ pub struct Database {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
     pub statement_timeout: Duration,
-    /// Look-ups under way or waiting for a connection at once; more are refused at once with UNAVAILABLE.
+    /// Look-ups under way or waiting for a connection at once; more are refused at once with UNAVAILABLE. Of several
+    /// callers none gets more than it leaves for the others: one alone half of them.
     pub max_concurrent_lookups: u32,
 }
 
@@ -392,8 +393,8 @@ pub struct Tokens {
     pub allow_never_expires: bool,
     /// Head of every issued token, at most 10 visible ASCII characters.
     pub prefix: String,
-    /// What follows it: `knox` (64 hexadecimal digits) or `checksummed` (43 digits of base 62, and 6 of a CRC32 of
-    /// what is before, as in GitHub's tokens). With a checksum, a token that begins with the prefix and has neither a
+    /// What follows it: `knox` (64 hexadecimal digits) or `checksummed` (43 digits of base 62, and 6 of their
+    /// CRC32, as in GitHub's tokens). With a checksum, a token that begins with the prefix and has neither a
     /// right checksum nor knox's form is answered `MALFORMED` without a look-up. That needs a prefix whose last
     /// character is none of 0-9 and a-f, and with which no token of another, longer prefix begins.
     pub format: TokenFormat,

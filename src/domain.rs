@@ -43,7 +43,7 @@ pub use ports::{
     Clock, Cursor, Ending, Epochs, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewEpoch, NewToken,
     Position, Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
 };
-pub use quota::{Look, Quota};
+pub use quota::{Look, Quota, Share, UnderWay};
 pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
 pub use revoker::{Named, Revoker};
 pub use sliding::{Extended, Extension, Sliding};

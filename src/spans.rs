@@ -2,15 +2,23 @@
 //!
 //! Without traces, and with a log level above debug, each costs a look at a flag. None has a token, a `token_id`, a key
 //! or a statement's values.
+//!
+//! What is above a span is read from W3C Trace Context's `traceparent`; what a span was is told in `traceresponse`, as
+//! [a later draft](https://w3c.github.io/trace-context/#traceresponse-header) has it.
 
-use http::{HeaderMap, HeaderName};
-use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::{
+    propagation::{Extractor, TextMapPropagator as _},
+    trace::TraceContextExt as _,
+};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Level, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// W3C Trace Context.
-const TRACEPARENT: &str = "traceparent";
+/// Names the span above.
+pub const TRACEPARENT: &str = "traceparent";
+/// Names the span that an answer comes from.
+const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 /// The statuses that are the server's fault.
 const FAULTS: [i32; 6] = [2, 4, 12, 13, 14, 15];
 
@@ -34,19 +42,59 @@ pub fn rpc(path: &str, headers: &HeaderMap) -> Span {
         rpc.method = method,
         rpc.grpc.status_code = Empty,
     );
-    if !span.is_disabled() && headers.contains_key(TRACEPARENT) {
-        // It fails where there are no traces, and the span is only for the log.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
-    }
+    put_below(&span, &Headers(headers));
     span
 }
 
-/// The call has ended with this status.
-pub fn ended(rpc: &Span, code: i32) {
+/// A `POST` of this path, likewise.
+#[must_use]
+pub fn post(path: &str, headers: &HeaderMap) -> Span {
+    if !tracing::span_enabled!(Level::DEBUG) {
+        return Span::none();
+    }
+    let span = tracing::debug_span!(
+        "http",
+        otel.name = format_args!("POST {path}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = "POST",
+        http.route = path,
+        http.response.status_code = Empty,
+    );
+    put_below(&span, &Headers(headers));
+    span
+}
+
+/// Puts the running call below what these headers name, which came in its message. It is too late once something was
+/// asked or logged during the call.
+pub fn carry_on(headers: &impl Extractor) {
+    if tracing::span_enabled!(Level::DEBUG) {
+        put_below(&Span::current(), headers);
+    }
+}
+
+/// The call has ended with this status. The headers of its answer tell which span it was.
+pub fn ended(rpc: &Span, code: i32, answer: &mut HeaderMap) {
+    if rpc.is_disabled() {
+        return;
+    }
     rpc.record("rpc.grpc.status_code", code);
     if FAULTS.contains(&code) {
         rpc.record("otel.status_code", "ERROR");
     }
+    tell(rpc, answer);
+}
+
+/// The same of a `POST`, by HTTP's status.
+pub fn answered(post: &Span, status: u16, answer: &mut HeaderMap) {
+    if post.is_disabled() {
+        return;
+    }
+    post.record("http.response.status_code", status);
+    if status >= 500 {
+        post.record("otel.status_code", "ERROR");
+    }
+    tell(post, answer);
 }
 
 /// What the database is asked during a call; nothing outside of one.
@@ -79,6 +127,24 @@ pub fn redis(command: &'static str) -> Span {
         db.system.name = "redis",
         db.operation.name = command,
     )
+}
+
+fn put_below(span: &Span, headers: &impl Extractor) {
+    if !span.is_disabled() && headers.get(TRACEPARENT).is_some() {
+        // It fails where there are no traces, and the span is only for the log.
+        let _ = span.set_parent(TraceContextPropagator::new().extract(headers));
+    }
+}
+
+/// Says nothing of a span that is not kept: nobody could look it up.
+fn tell(span: &Span, answer: &mut HeaderMap) {
+    let context = span.context();
+    let known = context.span().span_context().clone();
+    if !known.is_sampled() {
+        return;
+    }
+    let text = format!("00-{}-{}-{:02x}", known.trace_id(), known.span_id(), known.trace_flags());
+    answer.insert(TRACERESPONSE, HeaderValue::try_from(text).expect("it is hexadecimal"));
 }
 
 fn within_a_call() -> bool {

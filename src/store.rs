@@ -282,13 +282,13 @@ impl Database {
 }
 
 impl TokenStore for Database {
-    async fn find(&self, digests: impl Into<Digests> + Send, _: impl Into<Look> + Send) -> Result<Reading, Error> {
-        Ok(self.timed(Query::Find, find::find(&self.0, digests.into())).await?)
+    async fn find(&self, digests: impl Into<Digests> + Send, look: impl Into<Look> + Send) -> Result<Reading, Error> {
+        let (digests, look) = (digests.into(), look.into());
+        Ok(self.timed(Query::Find, find::find(&self.0, digests, &look)).await?)
     }
 
     async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
-        let digests: Vec<_> = batch.into_iter().map(|(digests, _)| digests).collect();
-        Ok(self.timed(Query::FindAll, find::find_all(&self.0, &digests)).await?)
+        Ok(self.timed(Query::FindAll, find::find_all(&self.0, &batch)).await?)
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {

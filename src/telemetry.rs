@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::{KeyValue, trace::TracerProvider as _};
+use opentelemetry::{
+    KeyValue,
+    trace::{SpanContext, TraceContextExt as _, TraceId, TracerProvider as _},
+};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{
     Resource,
     trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider},
 };
 use tokio::task::spawn_blocking;
-use tracing::{Event, Subscriber, level_filters::LevelFilter};
+use tracing::{Dispatch, Event, Subscriber, dispatcher, level_filters::LevelFilter};
+use tracing_opentelemetry::get_otel_context;
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry,
     filter::filter_fn,
@@ -52,7 +56,10 @@ static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 /// What traces go through.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// A line for each event, with the id of the request that it is about.
+/// What keeps the spans, where there are traces.
+static TRACED: OnceLock<Dispatch> = OnceLock::new();
+
+/// A line for each event, with the id of the request that it is about, and that of its trace.
 enum Lines {
     Human(Format<Compact>),
     Json(Format<Json>),
@@ -126,10 +133,33 @@ fn to_stderr(form: LogFormat, level: &str, traces: Option<&Traces>) {
         let layer = layer.with_location(false).with_threads(false).with_level(false).with_target(false);
         // Spans of ours alone: an event's text is for the log.
         let ours = filter_fn(|of| of.is_span() && of.target().starts_with(env!("CARGO_PKG_NAME")));
-        layer.with_tracked_inactivity(false).with_filter(ours.with_max_level_hint(LevelFilter::DEBUG))
+        // A span begins when something is asked below it and not when it is entered, so that a call may read in its
+        // message what it is below of. Spans are tracing's; nobody asks for OpenTelemetry's current one.
+        let layer = layer.with_context_activation(false).with_tracked_inactivity(false);
+        layer.with_filter(ours.with_max_level_hint(LevelFilter::DEBUG))
     });
+    let with_traces = traces.is_some();
     tracing_subscriber::registry().with(lines).with(traces).init();
+    if with_traces {
+        let _first = TRACED.set(dispatcher::get_default(Dispatch::clone));
+    }
     let _first = FILTER.set(current);
+}
+
+/// What the running thread works for.
+fn ids() -> Vec<(&'static str, String)> {
+    let request = request::current().map(|id| ("request_id", id));
+    let trace = trace_id().map(|id| ("trace_id", id.to_string()));
+    request.into_iter().chain(trace).collect()
+}
+
+/// The trace that the running thread works for, if it is one that is exported.
+fn trace_id() -> Option<TraceId> {
+    let dispatch = TRACED.get()?;
+    // Not by `Span::current`: within an event there may be no default subscriber.
+    let context = get_otel_context(dispatch.current_span().id()?, dispatch)?;
+    let span = context.span();
+    Some(span.span_context()).filter(|span| span.is_sampled()).map(SpanContext::trace_id)
 }
 
 // === impl Lines ===
@@ -163,15 +193,24 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         // A record of the audit trail names its request itself, unless the id is a secret (`transport::record`).
-        let id = request::current().filter(|_| event.metadata().target() != AUDIT_TARGET);
-        let Some(id) = id else { return self.write(context, to, event) };
+        if event.metadata().target() == AUDIT_TARGET {
+            return self.write(context, to, event);
+        }
+        let ids = ids();
+        if ids.is_empty() {
+            return self.write(context, to, event);
+        }
         let mut line = String::new();
         self.write(context, Writer::new(&mut line), event)?;
         let line = line.trim_end();
-        match (self, line.strip_prefix('{')) {
-            (Self::Json(_), Some(rest)) => writeln!(to, "{{\"request_id\":\"{id}\",{rest}"),
-            _ => writeln!(to, "{line} request_id={id}"),
+        if let (Self::Json(_), Some(rest)) = (self, line.strip_prefix('{')) {
+            to.write_char('{')?;
+            ids.iter().try_for_each(|(name, id)| write!(to, "\"{name}\":\"{id}\","))?;
+            return writeln!(to, "{rest}");
         }
+        to.write_str(line)?;
+        ids.iter().try_for_each(|(name, id)| write!(to, " {name}={id}"))?;
+        writeln!(to)
     }
 }
 

@@ -115,7 +115,7 @@ pub async fn serve<S, C, V, R>(
     V: Fn() -> Vitals + Send + Sync + 'static,
     R: Revocations,
 {
-    let edge = EdgeLayer::new(door, settings.max_concurrent_requests, settings.request_timeout);
+    let edge = EdgeLayer::new(door, settings);
     let services = edge.layer(routes(settings, services).prepare());
     accept::serve(socket, settings, services, stop, changes).await;
 }

@@ -13,12 +13,13 @@ const definition = protoLoader.loadSync(
 const { TokenService, TokenAdminService } = grpc.loadPackageDefinition(definition).tokenward.v1;
 
 const SERVICE_CONFIG = {
-  // Every replica that the name resolves to. (grpc-js does not check health; a lost replica is noticed by its connection.)
+  // Every replica that the name resolves to. (grpc-js checks no health; a lost replica is noticed by its connection.)
   loadBalancingConfig: [{ round_robin: {} }],
   methodConfig: [
     {
-      // These are safe to repeat. IssueToken is with a request_id only, so it is not here.
-      name: ["Authenticate", "BatchAuthenticate", "Revoke", "RevokeAll"].map((method) => ({
+      // These are safe to repeat. IssueToken is with a request_id only; a second RevokeAll may end a session that was
+      // issued after the first.
+      name: ["Authenticate", "BatchAuthenticate", "Revoke"].map((method) => ({
         service: "tokenward.v1.TokenService",
         method,
       })),
@@ -34,7 +35,8 @@ const SERVICE_CONFIG = {
 };
 // Retries included. Without one, a call waits for ever.
 const DEADLINE_MS = 2_000;
-// A revoked token is accepted for no longer, whatever happens to the stream of revocations.
+// A revoked token is accepted for no longer, whatever happens to the stream of revocations. Where the server
+// has no such stream (UNIMPLEMENTED), it is for as long as cacheableFor says.
 const LONGEST_SILENCE_MS = 5_000;
 const MAX_ENTRIES = 10_000;
 
@@ -110,9 +112,10 @@ class Cache {
     return this.isFollowing() && performance.now() < until ? answer : null;
   }
 
-  /** What is known before a call. */
+  /** What is known before a call, and when that is. */
   mark() {
-    return { revision: this.#revision, events: this.#events, following: this.isFollowing() };
+    const time = performance.now();
+    return { time, revision: this.#revision, events: this.#events, following: this.isFollowing() };
   }
 
   put(name, answer, mark) {
@@ -120,7 +123,8 @@ class Cache {
     if (!mark.following || mark.events !== this.#events) return;
     if (this.#answers.size >= MAX_ENTRIES) this.#answers.clear();
     const { seconds, nanos } = answer.cacheableFor;
-    this.#answers.set(name, { until: performance.now() + Number(seconds) * 1e3 + nanos / 1e6, answer });
+    // From before the call: counted from its receipt, a slow answer would outlive its token.
+    this.#answers.set(name, { until: mark.time + Number(seconds) * 1e3 + nanos / 1e6, answer });
   }
 
   /** Whether answers can be kept. */
@@ -139,14 +143,16 @@ class Cache {
     const stream = this.#admin.watchRevocations({ startRevision: this.#revision }, this.#metadata);
     this.#stream = stream;
     stream.on("data", (event) => this.#hear(event));
-    stream.on("error", (error) => {
+    // Without a listener an error would end the process. Its status follows, as the OK of a stream that just ends does.
+    stream.on("error", () => {});
+    stream.on("status", ({ code }) => {
       if (this.#stream !== stream) return;
-      if (error.code === grpc.status.UNIMPLEMENTED) {
+      if (code === grpc.status.UNIMPLEMENTED) {
         // An older server: what it allows in cacheableFor is all that there is.
         this.#heard = Infinity;
         return;
       }
-      if (error.code === grpc.status.OUT_OF_RANGE) this.#startOver();
+      if (code === grpc.status.OUT_OF_RANGE) this.#startOver();
       this.#again = setTimeout(() => this.#follow(), 200);
     });
   }

@@ -17,10 +17,11 @@ SERVICE_CONFIG = {
     "healthCheckConfig": {"serviceName": "tokenward.v1.TokenService"},
     "methodConfig": [
         {
-            # These are safe to repeat. IssueToken is with a request_id only, so it is not here.
+            # These are safe to repeat. IssueToken is with a request_id only; a second RevokeAll may end a session that
+            # was issued after the first.
             "name": [
                 {"service": "tokenward.v1.TokenService", "method": method}
-                for method in ("Authenticate", "BatchAuthenticate", "Revoke", "RevokeAll")
+                for method in ("Authenticate", "BatchAuthenticate", "Revoke")
             ],
             "retryPolicy": {
                 "maxAttempts": 4,
@@ -34,7 +35,8 @@ SERVICE_CONFIG = {
 }
 # Retries included. Without one, a call waits for ever.
 DEADLINE_SECONDS = 2
-# A revoked token is accepted for no longer, whatever happens to the stream of revocations.
+# A revoked token is accepted for no longer, whatever happens to the stream of revocations. Where the server
+# has no such stream (UNIMPLEMENTED), it is for as long as cacheable_for says.
 LONGEST_SILENCE_SECONDS = 5
 MAX_ENTRIES = 10_000
 
@@ -80,10 +82,11 @@ class Client:
 
 
 class Mark:
-    """What a cache knew before a call."""
+    """What a cache knew before a call, and when that was."""
 
     def __init__(self, revision: str, events: int, following: bool):
         self.revision, self.events, self.following = revision, events, following
+        self.time = time.monotonic()
 
 
 class Cache:
@@ -108,7 +111,8 @@ class Cache:
             return Mark(self._revision, self._events, self._is_fresh())
 
     def put(self, name, answer: pb.AuthenticateResponse, mark: Mark) -> None:
-        until = time.monotonic() + answer.cacheable_for.ToMilliseconds() / 1000
+        # From before the call: counted from its receipt, a slow answer would outlive its token.
+        until = mark.time + answer.cacheable_for.ToMilliseconds() / 1000
         with self._lock:
             # What came while the call was under way may be about this very token.
             if mark.following and mark.events == self._events:

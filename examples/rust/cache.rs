@@ -16,7 +16,8 @@ use tonic::{Code, Status, transport::Channel};
 
 use super::client::Key;
 
-/// A revoked token is accepted for no longer, whatever happens to the stream of revocations.
+/// A revoked token is accepted for no longer, whatever happens to the stream of revocations. Where the server
+/// has no such stream (`UNIMPLEMENTED`), it is for as long as `cacheable_for` says.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 const MAX_ENTRIES: usize = 10_000;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -26,8 +27,9 @@ pub(crate) type Name = [u8; 32];
 
 pub(crate) struct Cache(Arc<Mutex<State>>);
 
-/// What was known before a call.
+/// What was known before a call, and when that was.
 pub(crate) struct Mark {
+    time: Instant,
     pub(crate) revision: String,
     events: u64,
     following: bool,
@@ -75,7 +77,8 @@ impl Cache {
 
     pub(crate) fn mark(&self) -> Mark {
         let state = lock(&self.0);
-        Mark { revision: state.revision.clone(), events: state.events, following: state.is_following() }
+        let (time, following) = (Instant::now(), state.is_following());
+        Mark { time, revision: state.revision.clone(), events: state.events, following }
     }
 
     pub(crate) fn put(&self, name: Name, answer: &Arc<AuthenticateResponse>, mark: &Mark) {
@@ -86,7 +89,8 @@ impl Cache {
             if state.answers.len() >= MAX_ENTRIES {
                 state.answers.clear();
             }
-            state.answers.insert(name, (Instant::now() + time, Arc::clone(answer)));
+            // From before the call: counted from its receipt, a slow answer would outlive its token.
+            state.answers.insert(name, (mark.time + time, Arc::clone(answer)));
         }
     }
 

@@ -90,7 +90,7 @@ impl Client {
 }
 
 /// Again while nobody can tell, with a longer pause each time. Only for what is safe to repeat: not for `IssueToken`
-/// without a `request_id`.
+/// without a `request_id`, nor for `RevokeAll`, which would end what was issued in between.
 async fn retried<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
     let mut backoff = FIRST_BACKOFF;
     for _ in 1..ATTEMPTS {

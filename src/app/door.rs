@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::Error;
 use crate::{
     callers::{self, Caller},
-    config::{self, Config},
+    config::{self, Config, Http},
     reload::{Counters, Files, Live, Reload},
     transport::{
         Address, Exposure, Gate, Listener,
@@ -40,7 +40,7 @@ pub(super) fn guard(
     background: &mut JoinSet<()>,
 ) -> Result<(Gate, Option<Live<tls::Config>>), Error> {
     let limit = NonZeroU32::new(config.callers.max_inactive_per_second);
-    let mut gate = Gate::Open(Caller::new("", limit));
+    let mut gate = Gate::Open(Caller::anyone(limit));
     if let Some(path) = config.callers.file.clone() {
         let (settings, server) = (config.callers.clone(), config.server.clone());
         let load = move |files: &mut Files| callers::load(&path, &settings, &server, files);
@@ -68,12 +68,25 @@ pub(super) fn exposure(config: &Config, address: &Address) -> Exposure {
         };
         tracing::warn!(%address, "{what}");
     }
+    warn_of_http(&config.http);
     if config.introspection.is_exposed(&config.http) {
         let address = &config.http.listen;
         tracing::warn!(%address, "introspection is answered without TLS, on an address that other hosts can reach");
         return Exposure::Insecure;
     }
     exposure
+}
+
+/// Says what the second listener shows, where others can reach it. That is allowed, since Prometheus and probes come
+/// from other hosts.
+fn warn_of_http(settings: &Http) {
+    if settings.listen.parse().is_ok_and(|address| !Address::Tcp(address).is_local()) {
+        tracing::warn!(
+            address = settings.listen,
+            "whoever can reach http.listen reads /, /status.json and /metrics without a credential and without TLS: \
+             versions, errors of components and callers' names, but no secret, token or user"
+        );
+    }
 }
 
 fn exposed(config: &Config, address: &Address) -> Exposure {

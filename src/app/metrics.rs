@@ -98,7 +98,7 @@ impl Gathered {
     }
 
     /// How far cached answers can be relied on. What is not known has no sample.
-    fn lags(&self) -> [Box<dyn Collector>; 3] {
+    fn lags(&self) -> [Box<dyn Collector>; 4] {
         let some = |time: Option<Duration>| time.map(|time| Reading::new([], time.as_secs_f64())).into_iter().collect();
         let (lag, age, left) = (self.journal.clone(), self.journal.clone(), self.journal.clone());
         let help = "How long ago the newest poll of the journal that was applied had been sent.";
@@ -109,7 +109,11 @@ impl Gathered {
         let left = Observed::new("journal_lease_remaining_seconds", help, &[], move || {
             one(left.health().lease.map_or(0.0, |left| left.as_secs_f64()))
         });
-        [Box::new(lag), Box::new(age), Box::new(left)]
+        let vouching = self.journal.clone();
+        let help =
+            "1 while cached answers may be given: the lease is valid, or in strict mode the last poll succeeded.";
+        let lease = Observed::new("journal_lease", help, &[], move || one(f64::from(u8::from(vouching.vouches()))));
+        [Box::new(lag), Box::new(lease), Box::new(age), Box::new(left)]
     }
 }
 

@@ -2,9 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::Request,
+    http::Method,
+    middleware::{Next, from_fn},
+    response::Response,
+};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use super::{Error, Store, authenticator, door, form, hashing};
 use crate::{
@@ -15,7 +22,8 @@ use crate::{
         oauth::{self, OAuth},
     },
     journal::DatabaseClock,
-    transport::{Address, Door, Listener},
+    spans,
+    transport::{Address, Counts, Door, Listener},
 };
 
 /// The listener, bound and not served yet.
@@ -43,13 +51,32 @@ pub(super) async fn bind(settings: &Http) -> Result<Option<Bound>, Error> {
 }
 
 /// The routes that ask for a credential, where there are to be any.
-pub(super) fn doors(config: &Config, door: &Door, store: &Arc<Store>, clock: &DatabaseClock) -> Router {
+pub(super) fn doors(
+    config: &Config,
+    door: &Door,
+    store: &Arc<Store>,
+    clock: &DatabaseClock,
+    counts: &Counts,
+) -> Router {
     if !config.introspection.enabled {
         return Router::new();
     }
     let authenticator = authenticator(config, store, clock.clone());
     let revoker = Revoker::new(Arc::clone(store), clock.clone(), hashing(config), form(&config.tokens));
-    oauth::routes(OAuth::new(door.clone(), authenticator, revoker, &config.introspection))
+    let oauth = OAuth::new(door.clone(), authenticator, revoker, counts.clone(), &config.introspection);
+    oauth::routes(oauth).route_layer(from_fn(traced))
+}
+
+/// With a span around it, as a call has.
+async fn traced(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let span = spans::post(request.uri().path(), request.headers());
+    let mut answer = next.run(request).instrument(span.clone()).await;
+    let status = answer.status().as_u16();
+    spans::answered(&span, status, answer.headers_mut());
+    answer
 }
 
 // === impl Bound ===

@@ -14,7 +14,9 @@ use super::{
     shared::Put,
 };
 use crate::{
-    domain::{Clock, Digest, Digests, Error, Found, Freshness, Look, Reading, Source, Timestamp, TokenId, TokenStore},
+    domain::{
+        Clock, Digest, Digests, Error, Found, Freshness, Look, Quota, Reading, Source, Timestamp, TokenId, TokenStore,
+    },
     journal::Confirmed,
     metrics::{FillRejection, RequestResult, Tier},
     request::carried,
@@ -37,23 +39,12 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
                 return Ok(reading);
             }
             self.within_quota(&look)?;
-            let Some(flight) = self.board(digests, began, &mut waited).await else { continue };
+            let Some(flight) = self.board(digests, &look, began, &mut waited).await else { continue };
             if freshness != Freshness::Primary {
                 self.counters.misses.inc();
             }
-            return self.landed(&flight, &look).await;
+            return flight.outcome().await;
         }
-    }
-
-    /// What a flight brought back, charged to whom it is for.
-    pub(super) async fn landed(&self, flight: &Flight, look: &Look) -> Result<Reading, Error> {
-        let outcome = flight.outcome().await;
-        if let (Some(quota), Ok(reading)) = (&look.quota, &outcome)
-            && !self.is_active(&reading.found)
-        {
-            quota.charge();
-        }
-        outcome
     }
 
     /// Whether the database may be asked.
@@ -70,8 +61,9 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// Reads the database after this call began, and returns once what was read is kept.
     pub(super) async fn renew(self: &Arc<Self>, digests: Digests) {
         let (began, mut waited) = (self.flights.begin(), None);
+        let look = Look::from(Freshness::Primary);
         loop {
-            if let Some(flight) = self.board(digests, began, &mut waited).await {
+            if let Some(flight) = self.board(digests, &look, began, &mut waited).await {
                 return flight.settled().await;
             }
         }
@@ -81,6 +73,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     async fn board(
         self: &Arc<Self>,
         digests: Digests,
+        look: &Look,
         began: Stamp,
         waited: &mut Option<Arc<Flight>>,
     ) -> Option<Arc<Flight>> {
@@ -88,7 +81,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             Boarding::Join(flight) => Some(flight),
             Boarding::Lead(ticket) => {
                 let flight = Arc::clone(ticket.flight());
-                self.fly(vec![ticket], vec![digests]);
+                self.fly(vec![ticket], vec![(digests, look.at_the_primary())]);
                 Some(flight)
             }
             Boarding::Late(flight) => {
@@ -213,13 +206,18 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         }
     }
 
-    /// Reads the database in a task of its own, and shares the results.
-    pub(super) fn fly(self: &Arc<Self>, tickets: Vec<Ticket>, digests: Vec<Digests>) {
+    /// Reads the database in a task of its own, and shares the results. Whoever has it read is charged by that task, since a
+    /// caller may hang up.
+    pub(super) fn fly(self: &Arc<Self>, tickets: Vec<Ticket>, batch: Vec<(Digests, Look)>) {
         let inner = Arc::clone(self);
         let read = async move {
             let (read_at, sent) = (inner.clock.now(), Instant::now());
-            match inner.read(digests).await {
-                Ok(readings) => inner.keep_all(&tickets, readings, read_at, sent).await,
+            let payers: Vec<_> = batch.iter().map(|(_, look)| look.quota.clone()).collect();
+            match inner.read(batch).await {
+                Ok(readings) => {
+                    inner.charge(payers, &readings);
+                    inner.keep_all(&tickets, readings, read_at, sent).await;
+                }
                 Err(error) => tickets.iter().for_each(|ticket| ticket.answer(Err(Arc::clone(&error)))),
             }
             tickets.iter().for_each(Ticket::settle);
@@ -228,12 +226,17 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         tokio::spawn(carried(read.in_current_span()));
     }
 
-    async fn read(&self, digests: Vec<Digests>) -> Result<Vec<Reading>, Arc<Error>> {
-        match digests[..] {
-            [one] => self.store.find(one, Freshness::Primary).await.map(|reading| vec![reading]),
-            _ => self.store.find_all(digests.into_iter().map(|one| (one, Freshness::Primary.into())).collect()).await,
+    async fn read(&self, mut batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Arc<Error>> {
+        if batch.len() > 1 {
+            return self.store.find_all(batch).await.map_err(Arc::new);
         }
-        .map_err(Arc::new)
+        let Some((digests, look)) = batch.pop() else { return Ok(Vec::new()) };
+        self.store.find(digests, look).await.map(|reading| vec![reading]).map_err(Arc::new)
+    }
+
+    fn charge(&self, payers: Vec<Option<Arc<Quota>>>, readings: &[Reading]) {
+        let inactive = payers.into_iter().zip(readings).filter(|(_, reading)| !self.is_active(&reading.found));
+        inactive.filter_map(|(quota, _)| quota).for_each(|quota| quota.charge());
     }
 
     async fn keep_all(&self, tickets: &[Ticket], readings: Vec<Reading>, read_at: Timestamp, sent: Instant) {

@@ -25,13 +25,12 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         for index in &missing {
             self.within_quota(&batch[*index].1)?;
         }
-        let digests: Vec<_> = missing.iter().map(|index| batch[*index].0).collect();
-        for (index, flight) in missing.into_iter().zip(self.board_all(&digests, began).await) {
-            let look = &batch[index].1;
-            if look.freshness != Freshness::Primary {
+        let asked = missing.iter().map(|index| (batch[*index].0, batch[*index].1.at_the_primary()));
+        for (index, flight) in missing.iter().zip(self.board_all(asked.collect(), began).await) {
+            if batch[*index].1.freshness != Freshness::Primary {
                 self.counters.misses.inc();
             }
-            readings[index] = Some(self.landed(&flight, look).await?);
+            readings[*index] = Some(flight.outcome().await?);
         }
         Ok(readings.into_iter().flatten().collect())
     }
@@ -80,17 +79,17 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     }
 
     /// A flight for each of these tokens, which left after the call began.
-    async fn board_all(self: &Arc<Self>, digests: &[Digests], began: Stamp) -> Vec<Arc<Flight>> {
-        if digests.is_empty() {
+    async fn board_all(self: &Arc<Self>, batch: Vec<(Digests, Look)>, began: Stamp) -> Vec<Arc<Flight>> {
+        if batch.is_empty() {
             return Vec::new();
         }
-        let keys: Vec<_> = digests.iter().map(|digests| digests.current).collect();
+        let keys: Vec<_> = batch.iter().map(|(digests, _)| digests.current).collect();
         let mut waited = Vec::new();
         loop {
             match self.flights.board_all(&keys, began, &waited) {
                 Ok((flights, tickets)) => {
-                    let named = |ticket: &Digest| digests.iter().find(|digests| digests.current == *ticket).copied();
-                    let flown: Vec<_> = tickets.iter().filter_map(|ticket| named(&ticket.digest())).collect();
+                    let of = |ticket: Digest| batch.iter().find(|(digests, _)| digests.current == ticket).cloned();
+                    let flown: Vec<_> = tickets.iter().filter_map(|ticket| of(ticket.digest())).collect();
                     if !flown.is_empty() {
                         self.fly(tickets, flown);
                     }

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::Methods;
-use crate::domain::Quota;
+use crate::domain::{Quota, Share};
 
 /// Who makes a call; in the extensions of its request.
 #[derive(Clone, Debug)]
@@ -71,7 +71,13 @@ impl Caller {
     /// A caller of this name that may have so many look-ups a second find no active token; `None` for any number.
     #[must_use]
     pub fn new(name: &str, max_inactive_per_second: Option<NonZeroU32>) -> Self {
-        Self { name: name.into(), quota: Arc::new(Quota::per_second(max_inactive_per_second)) }
+        Self { name: name.into(), quota: Arc::new(Quota::per_second(max_inactive_per_second, Share::Fair)) }
+    }
+
+    /// Whoever can connect, where callers are not known.
+    #[must_use]
+    pub fn anyone(max_inactive_per_second: Option<NonZeroU32>) -> Self {
+        Self { name: "".into(), quota: Arc::new(Quota::per_second(max_inactive_per_second, Share::Whole)) }
     }
 }
 

@@ -66,10 +66,16 @@ pub(super) struct Remote {
     channel: Channel,
     timeout: Duration,
     credential: Option<MetadataValue<Ascii>>,
+    traceparent: Option<MetadataValue<Ascii>>,
 }
 
 fn caller_key() -> Option<SecretText> {
     std::env::var("TOKENWARD_CALLER_KEY").ok().filter(|key| !key.is_empty()).map(SecretText::from)
+}
+
+/// What ran the verb may be traced; OpenTelemetry hands a trace on to programs in this variable.
+fn traceparent() -> Option<MetadataValue<Ascii>> {
+    std::env::var("TRACEPARENT").ok()?.parse().ok()
 }
 
 // === impl Target ===
@@ -80,7 +86,8 @@ impl Target {
         let credential = self.credential()?;
         let endpoint = self.endpoint()?.connect_timeout(CONNECT_TIMEOUT.min(self.timeout));
         let refused = |source| Failure::Unreachable { address: self.address.clone(), source };
-        Ok(Remote { channel: endpoint.connect().await.map_err(refused)?, timeout: self.timeout, credential })
+        let channel = endpoint.connect().await.map_err(refused)?;
+        Ok(Remote { channel, timeout: self.timeout, credential, traceparent: traceparent() })
     }
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
@@ -142,12 +149,15 @@ fn first_line(bytes: &[u8]) -> Zeroizing<String> {
 // === impl Remote ===
 
 impl Remote {
-    /// A request with the caller's credential, and the deadline that the server is told too.
+    /// A request with the caller's credential, the deadline that the server is told too, and what it is traced below.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
         if let Some(credential) = &self.credential {
             request.metadata_mut().insert("authorization", credential.clone());
+        }
+        if let Some(traceparent) = &self.traceparent {
+            request.metadata_mut().insert("traceparent", traceparent.clone());
         }
         request
     }

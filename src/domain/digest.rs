@@ -259,9 +259,19 @@ impl FromStr for TokenId {
     }
 }
 
+impl TokenId {
+    /// Its 32 lower-case hexadecimal characters, in ASCII.
+    #[must_use]
+    pub fn digits(&self) -> [u8; 2 * TOKEN_ID_BYTES] {
+        let mut digits = [0; 2 * TOKEN_ID_BYTES];
+        hex::encode_to_slice(self.0, &mut digits).expect("the buffer is twice the name");
+        digits
+    }
+}
+
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(str::from_utf8(&self.digits()).expect("hexadecimal digits are ASCII"))
     }
 }
 

@@ -1,8 +1,8 @@
 //! How tokens are written, and which of those that are presented can be good.
 //!
 //! A token is 256 random bits behind the prefix. django-rest-knox writes them as 64 hexadecimal
-//! digits. With a checksum they are 43 digits of base 62, and 6 more of the CRC32 of everything
-//! before, as in GitHub's tokens: one that was mistyped or made up is told without a look-up,
+//! digits. With a checksum they are 43 digits of base 62, and 6 more of those digits' CRC32
+//! (the prefix does not count), as in GitHub's tokens: one that was mistyped or made up is told without a look-up,
 //! and a scanner for leaked secrets finds them by their shape.
 
 use zeroize::Zeroizing;
@@ -83,7 +83,7 @@ impl TokenForm {
     pub fn admits(&self, token: &Token) -> bool {
         match (self.format, token.expose().strip_prefix(self.prefix.as_str())) {
             (TokenFormat::Knox, _) | (_, None) => true,
-            (TokenFormat::Checksummed, Some(tail)) => is_knox(tail) || is_checksummed(token.expose(), tail),
+            (TokenFormat::Checksummed, Some(tail)) => is_knox(tail) || is_checksummed(tail),
         }
     }
 
@@ -110,20 +110,20 @@ fn checksummed(prefix: &TokenPrefix, secret: &Secret) -> Token {
     text.push_str(prefix.as_str());
     let body = base62::<SECRET_BYTES, BODY_CHARS>(*secret.expose());
     text.extend(body.iter().map(|digit| char::from(*digit)));
-    let sum = checksum(&text);
+    let sum = checksum(body.as_slice());
     text.extend(sum.iter().map(|digit| char::from(*digit)));
     Token::written(text)
 }
 
 /// A CRC32 finds each change of up to 32 bits in a row, so each wrong character and each two that changed places.
-fn checksum(text: &str) -> Zeroizing<[u8; CHECKSUM_CHARS]> {
-    base62(crc32fast::hash(text.as_bytes()).to_be_bytes())
+fn checksum(body: &[u8]) -> Zeroizing<[u8; CHECKSUM_CHARS]> {
+    base62(crc32fast::hash(body).to_be_bytes())
 }
 
-fn is_checksummed(text: &str, tail: &str) -> bool {
+fn is_checksummed(tail: &str) -> bool {
     let shape = tail.len() == BODY_CHARS + CHECKSUM_CHARS && tail.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let (head, sum) = text.split_at(text.len().saturating_sub(CHECKSUM_CHARS));
-    shape && checksum(head).as_slice() == sum.as_bytes()
+    let (body, sum) = tail.as_bytes().split_at(tail.len().saturating_sub(CHECKSUM_CHARS));
+    shape && checksum(body).as_slice() == sum
 }
 
 /// knox writes bytes, so that the number of its digits is even, and no token with a checksum has its form.

@@ -8,7 +8,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -28,7 +28,25 @@ pub struct Quota {
     interval: Duration,
     /// When all that was charged will have been worked off, in nanoseconds after `start`.
     worked_off: AtomicU64,
+    share: Share,
+    /// Look-ups in the database that are under way for the caller.
+    under_way: AtomicUsize,
 }
+
+/// How much of the database's look-ups one caller may have under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All of them: there is no other caller.
+    Whole,
+    /// As many as are left for others. One caller gets half of all so, two get a third each, and who comes next always
+    /// finds a place (dynamic thresholds; Choudhury and Hahne, 1998).
+    Fair,
+}
+
+/// A look-up that is under way, until it is dropped.
+#[derive(Debug)]
+#[must_use = "the look-up is over when it is dropped"]
+pub struct UnderWay(Arc<Quota>);
 
 /// How a look-up is to be made.
 #[derive(Clone, Debug, Default)]
@@ -44,9 +62,18 @@ pub struct Look {
 impl Quota {
     /// So many look-ups a second; `None` for any number.
     #[must_use]
-    pub fn per_second(limit: Option<NonZeroU32>) -> Self {
+    pub fn per_second(limit: Option<NonZeroU32>, share: Share) -> Self {
         let interval = limit.map_or(Duration::ZERO, |limit| SECOND / limit.get());
-        Self { start: Instant::now(), interval, worked_off: AtomicU64::new(0) }
+        let (worked_off, under_way) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { start: Instant::now(), interval, worked_off, share, under_way }
+    }
+
+    /// A place for a look-up while so many are left for everybody; `None` where the caller has its share.
+    pub fn begin(self: &Arc<Self>, left: usize) -> Option<UnderWay> {
+        let most = if self.share == Share::Fair { left } else { usize::MAX };
+        let more = |count| (count < most).then_some(count + 1);
+        self.under_way.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(UnderWay(Arc::clone(self)))
     }
 
     /// How long it takes until the next look-up may be made; `None` when it may now.
@@ -64,6 +91,14 @@ impl Quota {
     }
 }
 
+// === impl UnderWay ===
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// 584 years fit.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -77,6 +112,14 @@ impl fmt::Debug for Quota {
 
 // === impl Look ===
 
+impl Look {
+    /// The same at the same caller's expense, and by the database.
+    #[must_use]
+    pub fn at_the_primary(&self) -> Self {
+        Self { freshness: Freshness::Primary, quota: self.quota.clone() }
+    }
+}
+
 impl From<Freshness> for Look {
     /// At nobody's expense.
     fn from(freshness: Freshness) -> Self {
@@ -89,7 +132,26 @@ mod tests {
     use super::*;
 
     fn quota(limit: u32) -> Quota {
-        Quota::per_second(NonZeroU32::new(limit))
+        Quota::per_second(NonZeroU32::new(limit), Share::Fair)
+    }
+
+    #[test]
+    fn a_caller_has_no_more_under_way_than_is_left_for_others() {
+        const ALL: usize = 256;
+        let callers = [quota(1), quota(1)].map(Arc::new);
+        let mut held: Vec<_> = Vec::new();
+        while let Some(place) = callers[0].begin(ALL - held.len()) {
+            held.push(place);
+        }
+        assert_eq!(held.len(), ALL / 2, "one alone has half");
+        while let Some(place) = callers[1].begin(ALL - held.len()) {
+            held.push(place);
+        }
+        assert_eq!(held.len(), ALL / 2 + ALL / 4, "who comes next finds a place");
+        drop(held.remove(0));
+        assert!(callers[0].begin(64).is_none(), "over its share by now");
+        let sole = Arc::new(Quota::per_second(None, Share::Whole));
+        assert!(sole.begin(0).is_some());
     }
 
     #[test]

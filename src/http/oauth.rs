@@ -21,7 +21,7 @@ use crate::{
         AuditEvent, Authenticator, Clock, Freshness, Named, Outcome, Presented, RevocationCause, Revoker, Token,
         TokenStore,
     },
-    transport::{Door, record},
+    transport::{Counts, Door, record},
 };
 
 mod answer;
@@ -38,20 +38,22 @@ pub struct OAuth<S, C> {
     door: Door,
     authenticator: Authenticator<S, C>,
     revoker: Revoker<S, C>,
+    counts: Counts,
     terms: Terms,
 }
 
 // === impl OAuth ===
 
 impl<S, C> OAuth<S, C> {
-    /// Serves these decisions to those whom `door` lets through.
+    /// Serves these decisions to those whom `door` lets through, and counts the tokens that are judged.
     pub fn new(
         door: Door,
         authenticator: Authenticator<S, C>,
         revoker: Revoker<S, C>,
+        counts: Counts,
         settings: &config::Introspection,
     ) -> Self {
-        Self { door, authenticator, revoker, terms: Terms::new(settings) }
+        Self { door, authenticator, revoker, counts, terms: Terms::new(settings) }
     }
 }
 
@@ -66,7 +68,9 @@ impl<S: TokenStore, C: Clock> OAuth<S, C> {
             quota: Some(quota),
             min_revision: None,
         };
+        let judging = self.counts.judging(1);
         let answer = self.authenticator.authenticate(presented).await?;
+        judging.end([&answer]);
         // RFC 7662, section 2.2: of a token that is not active nothing else is said.
         Ok(answer.verdict.map_or(Introspection::Inactive, |record| self.terms.active(&record)))
     }

@@ -220,6 +220,17 @@ impl<U: Uptime> Handle<U> {
         self.shared.tenure() == Tenure::Valid
     }
 
+    /// Whether cached facts may be relied on now: the lease is valid, or in strict mode the last poll succeeded. What an
+    /// outage's grace still allows is not counted.
+    #[must_use]
+    pub fn vouches(&self) -> bool {
+        if !self.shared.terms.max_staleness.is_zero() {
+            return self.has_lease();
+        }
+        let last = self.rounds.borrow();
+        last.number > 0 && last.failure.is_none()
+    }
+
     /// How well the reader does now.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use sea_orm::{QueryResult, Value};
+use tokio::sync::SemaphorePermit;
 
 use super::{
     Inner,
@@ -16,7 +17,7 @@ use super::{
     time, upgrade,
 };
 use crate::{
-    domain::{Digest, Digests, Found, Legacy, Position, Reading, Source, TokenRecord},
+    domain::{Digest, Digests, Found, Legacy, Look, Position, Reading, Source, TokenRecord, UnderWay},
     mutant::{self, Mutant},
 };
 
@@ -28,12 +29,19 @@ const RECORD_AT: usize = 3;
 ///
 /// A token whose detail says that it was revoked is revoked, although its row may be
 /// there: a token table that was restored from a backup brings no token back to life.
-pub(super) async fn find(inner: &Arc<Inner>, digests: Digests) -> Result<Reading, StoreError> {
-    let _turn = inner.lookups.try_acquire().map_err(|_| StoreError::Shed)?;
+pub(super) async fn find(inner: &Arc<Inner>, digests: Digests, look: &Look) -> Result<Reading, StoreError> {
+    let _turn = turn(inner, look)?;
     match digests.legacy {
         None => find_one(inner, digests.current).await,
         Some(legacy) => find_either(inner, digests, legacy).await,
     }
+}
+
+/// A place among the look-ups, and in the share of who asks.
+fn turn<'i>(inner: &'i Inner, look: &Look) -> Result<(SemaphorePermit<'i>, Option<UnderWay>), StoreError> {
+    let left = inner.lookups.available_permits();
+    let under_way = look.quota.as_ref().map(|quota| quota.begin(left).ok_or(StoreError::Shed)).transpose()?;
+    Ok((inner.lookups.try_acquire().map_err(|_| StoreError::Shed)?, under_way))
 }
 
 async fn find_one(inner: &Inner, digest: Digest) -> Result<Reading, StoreError> {
@@ -76,8 +84,10 @@ fn either(inner: &Inner, rows: &[QueryResult], digests: Digests) -> Result<Found
 }
 
 /// The same for several tokens, in their order, and as one look-up.
-pub(super) async fn find_all(inner: &Arc<Inner>, batch: &[Digests]) -> Result<Vec<Reading>, StoreError> {
-    let _turn = inner.lookups.try_acquire().map_err(|_| StoreError::Shed)?;
+pub(super) async fn find_all(inner: &Arc<Inner>, batch: &[(Digests, Look)]) -> Result<Vec<Reading>, StoreError> {
+    // A batch is one caller's.
+    let _turn = batch.first().map(|(_, look)| turn(inner, look)).transpose()?;
+    let batch: Vec<_> = batch.iter().map(|(digests, _)| *digests).collect();
     let mut readings = Vec::with_capacity(batch.len());
     // Each token has two digests where rows of knox 4.2 are accepted. No request has as many.
     for part in batch.chunks(BATCHES[BATCHES.len() - 1] / 2) {

@@ -52,6 +52,7 @@ async fn every_case_holds(server: Server) {
             read_cases::pages_of_every_state_come_newest_first_and_once,
             read_cases::a_look_up_is_one_statement_of_primary_key_probes,
             read_cases::look_ups_beyond_the_bound_are_refused_at_once,
+            read_cases::a_caller_leaves_places_for_others,
             issue_cases::an_unknown_user_is_created_or_refused_as_configured,
             issue_cases::the_limit_holds_under_20_parallel_issues,
             issue_cases::expired_tokens_do_not_count_against_the_limit,

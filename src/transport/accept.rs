@@ -3,6 +3,7 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use http::{Request, Response};
+use hyper::body::Incoming;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -55,7 +56,7 @@ pub(super) async fn serve<S, F>(
     stop: CancellationToken,
     changes: impl Future<Output = ()>,
 ) where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = F>
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F>
         + Clone
         + Send
         + Sync
@@ -98,7 +99,7 @@ pub(super) async fn serve<S, F>(
 
 impl<S, F> Server<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = F>
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F>
         + Clone
         + Send
         + Sync

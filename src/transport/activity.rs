@@ -1,13 +1,14 @@
 //! What the open connections are doing: which are idle, and which leave their answers unread.
 //!
-//! The number of connections is bounded. One more takes the place of the connection that has been idle for longest,
-//! so that whoever opens connections and does nothing with them locks nobody out.
+//! The number of connections is bounded. One more takes the place of the connection that has been quiet for longest,
+//! so that whoever opens connections and does nothing with them locks nobody out. Quiet are those without a request,
+//! and those whose requests all have their answer and keep it open: probes that watch, without a credential.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -43,7 +44,9 @@ pub(crate) struct Place {
 pub(crate) struct Activity {
     start: Instant,
     streams: AtomicUsize,
-    /// When the last stream ended, in milliseconds after `start`.
+    /// Those of the streams whose answer has begun.
+    answered: AtomicUsize,
+    /// When the last stream ended or went on, in milliseconds after `start`.
     quiet_since: AtomicU64,
     /// Its place was given to another.
     evicted: CancellationToken,
@@ -54,7 +57,11 @@ pub(crate) struct Activity {
 
 /// A request and what is left of its answer; the connection is not idle while it exists.
 #[derive(Debug)]
-pub(crate) struct Stream(Arc<Activity>);
+pub(crate) struct Stream {
+    activity: Arc<Activity>,
+    /// Its answer has begun.
+    answered: AtomicBool,
+}
 
 /// A piece of an answer, which may hold a secret. It is dropped when it has been written, or its stream was reset.
 pub(crate) struct Chunk {
@@ -71,7 +78,7 @@ impl Connections {
         Arc::new(Self { most, start: Instant::now(), open: Mutex::default() })
     }
 
-    /// A place for a new connection, if need be that of the one that has been idle for longest.
+    /// A place for a new connection, if need be that of the one that has been quiet for longest.
     /// `None` when all are busy.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.lock();
@@ -85,7 +92,7 @@ impl Connections {
         Some(Place { connections: Arc::clone(self), id, activity })
     }
 
-    /// Closes the connection that has been idle for longest, if one is idle.
+    /// Closes the connection that has been quiet for longest, if one is quiet.
     pub(crate) fn evict(&self) -> bool {
         self.lock().evict().is_some()
     }
@@ -100,8 +107,8 @@ impl Connections {
 
 impl Open {
     fn evict(&mut self) -> Option<()> {
-        let idle = self.activities.iter().filter_map(|(id, activity)| Some((activity.idle_since()?, *id)));
-        let (_, id) = idle.min()?;
+        let quiet = self.activities.iter().filter_map(|(id, activity)| Some((activity.quiet_since()?, *id)));
+        let (_, id) = quiet.min()?;
         self.activities.remove(&id)?.evicted.cancel();
         Some(())
     }
@@ -122,6 +129,7 @@ impl Activity {
         let activity = Self {
             start,
             streams: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
             quiet_since: AtomicU64::new(0),
             evicted: CancellationToken::new(),
             unread: [AtomicUsize::new(0), AtomicUsize::new(0)],
@@ -134,13 +142,25 @@ impl Activity {
     /// A request begins.
     pub(crate) fn begin(self: &Arc<Self>) -> Arc<Stream> {
         self.streams.fetch_add(1, Ordering::AcqRel);
-        Arc::new(Stream(Arc::clone(self)))
+        Arc::new(Stream { activity: Arc::clone(self), answered: AtomicBool::new(false) })
     }
 
     /// Since when there has been no request; `None` while there is one.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
-        let since = self.start + Duration::from_millis(self.quiet_since.load(Ordering::Acquire));
-        (self.streams.load(Ordering::Acquire) == 0).then_some(since)
+        (self.streams.load(Ordering::Acquire) == 0).then(|| self.last_heard())
+    }
+
+    /// Since when nobody has waited here for the beginning or the delivery of an answer; `None` while somebody does.
+    fn quiet_since(&self) -> Option<Instant> {
+        // The streams first: one that begins meanwhile is busy, and one that ends is not.
+        let streams = self.streams.load(Ordering::Acquire);
+        let lasting = self.answered.load(Ordering::Acquire);
+        let unread = self.unread.iter().any(|turn| turn.load(Ordering::Acquire) > 0);
+        (streams == lasting && !unread).then(|| self.last_heard())
+    }
+
+    fn last_heard(&self) -> Instant {
+        self.start + Duration::from_millis(self.quiet_since.load(Ordering::Acquire))
     }
 
     /// Waits until another connection has got its place.
@@ -167,16 +187,26 @@ impl Activity {
 impl Stream {
     /// A piece of the stream's answer.
     pub(crate) fn chunk(self: &Arc<Self>, bytes: Bytes) -> Chunk {
-        let turn = self.0.turn.load(Ordering::Acquire);
-        self.0.unread[turn].fetch_add(1, Ordering::AcqRel);
+        let activity = &self.activity;
+        let turn = activity.turn.load(Ordering::Acquire);
+        activity.unread[turn].fetch_add(1, Ordering::AcqRel);
+        if self.answered.swap(true, Ordering::AcqRel) {
+            // Whoever is told something new now and then, as a follower of revocations is, is not the quietest.
+            activity.quiet();
+        } else {
+            activity.answered.fetch_add(1, Ordering::AcqRel);
+        }
         Chunk { bytes, turn, stream: Arc::clone(self) }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.quiet();
-        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+        self.activity.quiet();
+        if *self.answered.get_mut() {
+            self.activity.answered.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.activity.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -198,7 +228,7 @@ impl Buf for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.stream.0.unread[self.turn].fetch_sub(1, Ordering::AcqRel);
+        self.stream.activity.unread[self.turn].fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -225,6 +255,31 @@ mod tests {
         drop((first, third));
         let _fifth = connections.admit().expect("the third has gone");
         assert!(!fourth.activity.evicted.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_kept_open_does_not_keep_the_place_and_one_that_goes_on_is_younger() {
+        let connections = Connections::new(3);
+        let [watching, following, asking] = [(); 3].map(|()| connections.admit().expect("there is room"));
+        let [watch, follow, asked] = [&watching, &following, &asking].map(|place| place.activity.begin());
+        assert!(connections.admit().is_none(), "all wait for an answer");
+        let unread = watch.chunk(Bytes::from_static(b"serving"));
+        drop(follow.chunk(Bytes::from_static(b"heartbeat")));
+        tokio::time::advance(Duration::from_millis(5)).await;
+        drop(follow.chunk(Bytes::from_static(b"heartbeat")));
+        drop(unread);
+        assert_eq!(watching.activity.idle_since(), None, "it is told to go away no sooner");
+
+        let fourth = connections.admit().expect("one watches only");
+        let _busy = fourth.activity.begin();
+        assert!(watching.activity.evicted.is_cancelled() && !following.activity.evicted.is_cancelled());
+        let again = following.activity.begin();
+        assert!(connections.admit().is_none(), "a follower that asks is busy");
+        drop(again.chunk(Bytes::from_static(b"answer")));
+        drop(again);
+        let _fifth = connections.admit().expect("it has its answer");
+        assert!(following.activity.evicted.is_cancelled() && !asking.activity.evicted.is_cancelled());
+        drop((watch, follow, asked));
     }
 
     #[tokio::test(start_paused = true)]

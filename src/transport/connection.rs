@@ -30,7 +30,6 @@ use tower::Service;
 use super::{
     activity::{Activity, Chunk, Stream},
     caller::Peer,
-    whole::Whole,
 };
 use crate::config;
 
@@ -53,8 +52,6 @@ pub(super) struct Terms {
     idle: Duration,
     delivery: Duration,
     drain: Duration,
-    /// Longest message of a request, in bytes.
-    longest: usize,
 }
 
 /// The services as one connection's peer sees them.
@@ -62,7 +59,6 @@ struct Peered<S> {
     services: S,
     peer: Peer,
     activity: Arc<Activity>,
-    longest: usize,
 }
 
 /// An answer that is being made.
@@ -98,7 +94,6 @@ impl Terms {
             idle: settings.max_connection_idle,
             delivery: settings.delivery_timeout,
             drain: settings.drain_timeout,
-            longest: settings.max_message_bytes as usize,
         }
     }
 
@@ -113,10 +108,13 @@ impl Terms {
         stop: &CancellationToken,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = F> + Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F>
+            + Clone
+            + Send
+            + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Unpin + Send + 'static,
     {
-        let service = Peered { services, peer, activity: Arc::clone(activity), longest: self.longest };
+        let service = Peered { services, peer, activity: Arc::clone(activity) };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
         let start = Instant::now();
         let retire_at = start + spread(self.age);
@@ -167,16 +165,15 @@ fn spread(age: Duration) -> Duration {
 
 impl<S, F> hyper::service::Service<Request<Incoming>> for Peered<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = F> + Clone,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F> + Clone,
     F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
 {
     type Response = Response<Delivery>;
     type Error = Infallible;
     type Future = Answering<F>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let stream = Some(self.activity.begin());
-        let mut request = request.map(|body| Body::new(Whole::new(body, self.longest)));
         request.extensions_mut().insert(self.peer.clone());
         // The services are always ready: what bounds them is the edge, and it refuses.
         Answering { answer: self.services.clone().call(request), stream }

@@ -12,6 +12,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
@@ -22,8 +23,10 @@ use super::{
     caller::is_probe,
     counted::{code, counted},
     record, status,
+    whole::Whole,
 };
 use crate::{
+    config,
     metrics::{CallerRejection, rpc::Call},
     request::{self, RequestId},
     spans,
@@ -48,6 +51,8 @@ pub struct EdgeLayer {
     door: Door,
     places: Arc<Semaphore>,
     deadline: Duration,
+    /// Longest message that is waited for, in bytes.
+    longest: usize,
 }
 
 /// A service behind the edge.
@@ -60,27 +65,29 @@ pub struct Edge<S> {
 // === impl EdgeLayer ===
 
 impl EdgeLayer {
-    /// What `door` lets through: at most `places` requests at once, each for at most `deadline`.
+    /// What `door` lets through, within the server's bounds.
     #[must_use]
-    pub fn new(door: Door, places: u32, deadline: Duration) -> Self {
-        let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        Self { door, places: Arc::new(Semaphore::new(places)), deadline }
+    pub fn new(door: Door, settings: &config::Server) -> Self {
+        let places = usize::try_from(settings.max_concurrent_requests).unwrap_or(usize::MAX);
+        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        let longest = usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX);
+        Self { door, places, deadline: settings.request_timeout, longest }
     }
 
     /// Answers without the services. A stream that is closed before its body was read counts against the
     /// connection (h2 takes it for an attack), and the caller would lose its other calls too.
     fn refuse<E: Send + 'static>(
         &self,
-        request: Request<Body>,
+        request: Request<Incoming>,
         refused: Status,
         call: Call,
         id: RequestId,
+        span: Span,
     ) -> Answer<E> {
         let deadline = self.deadline;
         Box::pin(async move {
             let _unread = timeout(deadline, read_to_the_end(request.into_body())).await;
-            call.end(refused.code().into());
-            Ok(named(refused.into_http(), &id))
+            Ok(told_of(refused.into_http(), call, &span, &id))
         })
     }
 }
@@ -95,7 +102,7 @@ impl<S> Layer<S> for EdgeLayer {
 
 // === impl Edge ===
 
-impl<S> Service<Request<Body>> for Edge<S>
+impl<S> Service<Request<Incoming>> for Edge<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
@@ -109,25 +116,27 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         let door = &self.layer.door;
         let (call, id) = (door.rpcs.begin(request.uri().path()), RequestId::of(request.headers()));
-        if let Err(refused) = id.scope_now(|| door.gate.admit(&mut request)) {
-            id.scope_now(|| record::refused(door, &request, request.uri().path(), &refused));
-            return self.layer.refuse(request, refused.into(), call, id);
+        // Those that are refused have one too.
+        let span = spans::rpc(call.path(), request.headers());
+        if let Err(refused) = span.in_scope(|| id.scope_now(|| door.gate.admit(&mut request))) {
+            span.in_scope(|| id.scope_now(|| record::refused(door, &request, request.uri().path(), &refused)));
+            return self.layer.refuse(request, refused.into(), call, id, span);
         }
         // Health must answer while load is shed, or an overloaded replica looks dead.
         let probe = is_probe(request.uri().path());
         let place = Arc::clone(&self.layer.places).try_acquire_owned().ok();
         if place.is_none() && !probe {
             self.layer.door.rpcs.rejected.of(CallerRejection::Overloaded).inc();
-            return self.layer.refuse(request, status::overloaded(RETRY_AFTER), call, id);
+            return self.layer.refuse(request, status::overloaded(RETRY_AFTER), call, id, span);
         }
-        let span = spans::rpc(call.path(), request.headers());
         let seen = span.clone();
         let deadline = callers_deadline(&request).map_or(self.layer.deadline, |asked| asked.min(self.layer.deadline));
         let entry = id.scope_now(|| record::begin(&self.layer.door.audit, &mut request));
-        let answer = id.scope_now(|| self.inner.call(request));
+        let longest = self.layer.longest;
+        let answer = id.scope_now(|| self.inner.call(request.map(|body| Body::new(Whole::new(body, longest)))));
         let told = id.clone();
         Box::pin(
             id.scope(async move {
@@ -147,11 +156,9 @@ where
 }
 
 /// An answer, once it has been counted and traced; with the id that the client gave, or one to report a failure with.
-fn told_of(answer: Response<Body>, call: Call, span: &Span, id: &RequestId) -> Response<Body> {
+fn told_of(mut answer: Response<Body>, call: Call, span: &Span, id: &RequestId) -> Response<Body> {
     let code = code(answer.headers());
-    if !span.is_disabled() {
-        spans::ended(span, code.unwrap_or(Code::Ok).into());
-    }
+    spans::ended(span, code.unwrap_or(Code::Ok).into(), answer.headers_mut());
     let answer = counted(answer, code, call);
     if code.is_some_and(|code| code != Code::Ok) || matches!(id, RequestId::Given(_)) {
         return named(answer, id);
@@ -166,7 +173,7 @@ fn named(mut answer: Response<Body>, id: &RequestId) -> Response<Body> {
 
 /// The deadline that the caller asks for, less what it takes to be earlier than a client
 /// that would end the call as CANCELLED (tonic's does). The form is gRPC's: at most 8 digits and a unit.
-fn callers_deadline(request: &Request<Body>) -> Option<Duration> {
+fn callers_deadline<B>(request: &Request<B>) -> Option<Duration> {
     let text = request.headers().get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
@@ -183,7 +190,7 @@ fn callers_deadline(request: &Request<Body>) -> Option<Duration> {
 }
 
 /// Reads and forgets a body of at most [`MAX_REFUSED_BYTES`].
-async fn read_to_the_end(body: Body) {
+async fn read_to_the_end(body: Incoming) {
     let mut body = Limited::new(body, MAX_REFUSED_BYTES);
     while let Some(Ok(_)) = body.frame().await {}
 }

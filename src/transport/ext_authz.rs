@@ -8,10 +8,11 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     config,
-    domain::{Authenticator, Clock, TokenStore},
+    domain::{Answer, Authenticator, Clock, Error, Presented, TokenStore},
+    spans,
 };
 
-use super::caller::quota;
+use super::{caller::quota, token_service::Counts};
 
 mod answer;
 mod question;
@@ -26,6 +27,7 @@ pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 #[derive(Debug)]
 pub struct ExtAuthz<S, C> {
     authenticator: Authenticator<S, C>,
+    counts: Counts,
     reader: Reader,
     identity: Identity,
     challenge: Challenge,
@@ -34,10 +36,11 @@ pub struct ExtAuthz<S, C> {
 // === impl ExtAuthz ===
 
 impl<S, C> ExtAuthz<S, C> {
-    /// Serves these decisions, in the headers that `settings` name.
-    pub fn new(authenticator: Authenticator<S, C>, settings: &config::ExtAuthz) -> Self {
+    /// Serves these decisions, in the headers that `settings` name, and counts them.
+    pub fn new(authenticator: Authenticator<S, C>, counts: Counts, settings: &config::ExtAuthz) -> Self {
         Self {
             authenticator,
+            counts,
             reader: Reader::new(settings),
             identity: Identity::new(settings),
             challenge: Challenge::new(settings),
@@ -45,16 +48,36 @@ impl<S, C> ExtAuthz<S, C> {
     }
 }
 
+impl<S: TokenStore, C: Clock> ExtAuthz<S, C> {
+    async fn judge(&self, presented: Presented) -> Result<Answer, Error> {
+        let judging = self.counts.judging(1);
+        let answer = self.authenticator.authenticate(presented).await?;
+        judging.end([&answer]);
+        Ok(answer)
+    }
+}
+
+/// Whoever asks without a trace of its own may be asking for a request that has one.
+fn below_the_request(asked: &Request<CheckRequest>) {
+    let http = || asked.get_ref().attributes.as_ref()?.request.as_ref()?.http.as_ref();
+    if !asked.metadata().contains_key(spans::TRACEPARENT)
+        && let Some(http) = http()
+    {
+        spans::carry_on(&http.headers);
+    }
+}
+
 #[tonic::async_trait]
 impl<S: TokenStore, C: Clock> Authorization for ExtAuthz<S, C> {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let quota = quota(&request);
+        below_the_request(&request);
         let Question { presented, scope, disguised } = self.reader.read(request.into_inner(), quota)?;
-        let verdict = match presented {
-            Ok(presented) => self.authenticator.authenticate(presented).await.map(|answer| answer.verdict),
+        let judged = match presented {
+            Ok(presented) => self.judge(presented).await,
             Err(denial) => return Ok(Response::new(self.challenge.denied(denial, &scope))),
         };
-        Ok(Response::new(match verdict {
+        Ok(Response::new(match judged.map(|answer| answer.verdict) {
             Ok(Ok(record)) => self.identity.allowed(&record, disguised),
             Ok(Err(reason)) => self.challenge.denied(Denial::Inactive(reason), &scope),
             Err(error) => self.challenge.denied(Denial::Unanswered(error.into()), &scope),

@@ -3,10 +3,11 @@
 //! Probes do no I/O: a background task turns conditions into statuses, and Check,
 //! Watch (both tonic-health's) and List read them. Watch streams end when the server
 //! drains, since a stream without end would hold its connection to the drain's deadline.
+//! They need no credential, so there are at most 1,024 of them.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,6 +32,12 @@ use crate::{
     proto::health::{HealthListRequest, HealthListResponse, health_server},
 };
 
+mod watches;
+
+use watches::{WatchStream, Watches};
+
+/// Streams of Watch at once; one more ends the oldest.
+const MAX_WATCHES: usize = 1024;
 /// The component name of the database.
 pub const DATABASE: &str = "database";
 /// The component name of Redis.
@@ -79,6 +86,7 @@ pub enum RedisLoss {
 pub struct Probes {
     statuses: watch::Receiver<Statuses>,
     check: HealthService,
+    watches: Arc<Watches>,
     draining: CancellationToken,
 }
 
@@ -109,7 +117,8 @@ impl Reporter {
         let (statuses, receiver) = watch::channel(Statuses::new());
         let tonic = HealthReporter::new();
         let check = HealthService::from_health_reporter(tonic.clone());
-        let probes = Probes { statuses: receiver, check, draining: draining.clone() };
+        let watches = Watches::new(MAX_WATCHES);
+        let probes = Probes { statuses: receiver, check, watches, draining: draining.clone() };
         let reporter = Self { components, policy, tonic, statuses, draining };
         reporter.publish().await;
         (reporter, probes)
@@ -189,7 +198,7 @@ impl Probes {
 
 #[tonic::async_trait]
 impl health_server::Health for Probes {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+    type WatchStream = WatchStream;
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         self.check.check(request).await
@@ -203,16 +212,17 @@ impl health_server::Health for Probes {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let draining = self.draining.clone().cancelled_owned();
-        match self.check.watch(request).await {
-            Ok(stream) => Ok(Response::new(until_drained(stream.into_inner(), draining))),
+        let stream = match self.check.watch(request).await {
+            Ok(stream) => until_drained(stream.into_inner(), draining),
             // The protocol answers an unknown name with a status and keeps the stream.
             Err(error) if error.code() == Code::NotFound => {
                 let unknown = HealthCheckResponse { status: Wire::ServiceUnknown.into() };
                 let stream = futures::stream::iter([Ok(unknown)]).chain(futures::stream::pending());
-                Ok(Response::new(Box::pin(stream.take_until(draining))))
+                Box::pin(stream.take_until(draining))
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        Ok(Response::new(self.watches.admit().keep(stream)))
     }
 }
 
@@ -241,10 +251,7 @@ impl Readiness {
 }
 
 /// The stream, ended by the first status after the drain began.
-fn until_drained<S>(
-    stream: S,
-    draining: impl Future<Output = ()> + Send + 'static,
-) -> Pin<Box<dyn Stream<Item = S::Item> + Send>>
+fn until_drained<S>(stream: S, draining: impl Future<Output = ()> + Send + 'static) -> WatchStream
 where
     S: Stream<Item = Result<HealthCheckResponse, Status>> + Send + 'static,
 {
@@ -263,10 +270,7 @@ fn wire(status: ServingStatus) -> HealthCheckResponse {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    };
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use tokio::time::sleep;
 

@@ -14,7 +14,8 @@ use prost::bytes::{Buf as _, Bytes, BytesMut};
 /// Compressed-Flag and Message-Length (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
 
-/// A body whose data frames end where messages end, except that of one which is too long.
+/// A body whose data frames end where messages end, except that of one which is too long. It holds a part of one
+/// message at most.
 #[derive(Debug)]
 pub(super) struct Whole<B> {
     body: B,
@@ -32,13 +33,17 @@ impl<B> Whole<B> {
         Self { body, longest, held: BytesMut::new(), last: None }
     }
 
-    /// What to hand on, now that these bytes have come.
-    fn take(&mut self, data: Bytes) -> Option<Bytes> {
-        if self.held.is_empty() && self.is_whole(&data) {
-            return Some(data);
+    /// What to hand on, now that these bytes have come: all but a message at the end that is not whole yet.
+    fn take(&mut self, mut data: Bytes) -> Option<Bytes> {
+        if self.held.is_empty() {
+            let whole = data.split_to(self.whole(&data));
+            self.held.extend_from_slice(&data);
+            return Some(whole).filter(|whole| !whole.is_empty());
         }
         self.held.extend_from_slice(&data);
-        self.is_whole(&self.held).then(|| self.held.split().freeze())
+        // What is held begins with a message; as long as that one is not whole, there is nothing to look at behind it.
+        let end = self.whole(&self.held);
+        (end > 0).then(|| self.held.split_to(end).freeze())
     }
 
     /// A message that ends before its length is tonic's to refuse.
@@ -46,17 +51,18 @@ impl<B> Whole<B> {
         (!self.held.is_empty()).then(|| self.held.split().freeze())
     }
 
-    /// Whether nothing is to be waited for: all messages are whole, or one is too long.
-    fn is_whole(&self, mut rest: &[u8]) -> bool {
-        while rest.len() >= PREFIX_BYTES {
-            let length = (&rest[1..]).get_u32() as usize;
+    /// Up to where messages are whole. One that is too long is not waited for.
+    fn whole(&self, bytes: &[u8]) -> usize {
+        let mut end = 0;
+        while let Some(prefix) = bytes.get(end..end + PREFIX_BYTES) {
+            let length = (&prefix[1..]).get_u32() as usize;
             if length > self.longest {
-                return true;
+                return bytes.len();
             }
-            let Some(after) = rest.get(PREFIX_BYTES + length..) else { return false };
-            rest = after;
+            let Some(next) = Some(end + PREFIX_BYTES + length).filter(|next| *next <= bytes.len()) else { break };
+            end = next;
         }
-        rest.is_empty()
+        end
     }
 }
 
@@ -156,6 +162,18 @@ mod tests {
         }
         let bytes: Vec<_> = both.chunks(1).collect();
         assert_eq!(handed_on(&bytes).await, [one, two], "byte by byte");
+    }
+
+    #[test]
+    fn no_more_than_a_part_of_one_message_is_held() {
+        let (mut body, mut handed_on) = (Whole::new((), LONGEST), 0);
+        let stream = message(90).repeat(1_000);
+        // Each part ends inside a message.
+        for part in stream.chunks(97) {
+            handed_on += body.take(Bytes::copy_from_slice(part)).map_or(0, |whole| whole.len());
+            assert!(body.held.len() < LONGEST + PREFIX_BYTES, "{}", body.held.len());
+        }
+        assert_eq!(handed_on, stream.len());
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use crate::harness::{
 };
 
 mod counted;
+mod exposure;
 mod floods;
 mod keys;
 mod methods;

@@ -176,6 +176,32 @@ async fn tokens_are_changed_and_rotated_and_read_as_a_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tokens_record_is_shown_while_it_lives_and_after_its_end() {
+    let shell = Shell::start(With::Memory).await;
+    let issue = ["token", "issue", "--user", "alice", "--scope", "read", "--scope", "write", "--name", "laptop"];
+    let issued = shell.json(&issue, "").await;
+    let (secret, id) = (text(&issued, "secret"), text(&issued, "token_id"));
+    let show = ["token", "show", id];
+    let shown = shell.json(&show, "").await;
+    assert_eq!((text(&shown, "token_id"), text(&shown, "user_id")), (id, "alice"));
+    assert_eq!((text(&shown, "state"), text(&shown, "display_name")), ("TOKEN_STATE_ACTIVE", "laptop"));
+    assert_eq!(field(&shown, "scopes"), Some(&serde_json::json!(["read", "write"])));
+    assert!(field(&shown, "revoke_time").is_none(), "{shown}");
+    assert!(!shown.to_string().contains(secret), "{shown}");
+
+    assert!(shell.run(&["token", "revoke", "-"], secret).await.status.success());
+    let words = stdout(&shell.run(&show, "").await);
+    let value = |name: &str| words.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    assert_eq!([value("token_id"), value("user "), value("name")], [Some(id), Some("alice"), Some("laptop")]);
+    assert_eq!((value("state"), value("scopes")), (Some("REVOKED"), Some("read write")), "{words}");
+    assert!(value("revoked").is_some_and(|time| !time.is_empty()) && !words.contains(secret), "{words}");
+
+    let missing = shell.run(&["token", "show", &"0".repeat(32)], "").await;
+    assert!(!missing.status.success());
+    assert!(stderr(&missing).contains("no such token"), "{}", stderr(&missing));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_cache_is_looked_at_without_another_tool() {
     let shell = Shell::start(With::Redis).await;
     let client = shell.stack.client();

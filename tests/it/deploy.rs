@@ -44,7 +44,7 @@ fn check(script: &str, variable: &str, program: &Path) -> usize {
 #[test]
 fn the_chart_renders_what_kubernetes_and_the_program_accept() {
     let program = Path::new(env!("CARGO_BIN_EXE_tokenward"));
-    assert_eq!(check("chart.py", "TOKENWARD", program), 2 + 4 * 4, "every claim was looked at");
+    assert_eq!(check("chart.py", "TOKENWARD", program), 2 + 5 * 4, "every claim was looked at");
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn each_compose_overlay_names_what_exists_and_starts_with_settings_that_are_acce
 #[test]
 fn envoy_accepts_its_configurations_and_every_file_parses() {
     let envoy = environment("envoy", ENVOY).join("envoy");
-    assert_eq!(check("proxy.py", "ENVOY", &envoy), 6, "every claim was looked at");
+    assert_eq!(check("proxy.py", "ENVOY", &envoy), 7, "every claim was looked at");
 }
 
 #[test]
-fn each_query_of_the_dashboard_names_a_metric_that_exists_and_labels_that_it_has() {
-    assert_eq!(check("dashboard.py", "TOKENWARD", Path::new(env!("CARGO_BIN_EXE_tokenward"))), 2);
+fn each_query_of_the_dashboard_and_the_alerts_names_what_exists_and_alerts_fire() {
+    assert_eq!(check("dashboard.py", "TOKENWARD", Path::new(env!("CARGO_BIN_EXE_tokenward"))), 3);
 }
 
 #[test]
@@ -111,6 +111,11 @@ fn systemd_makes_the_units_user_and_directories() {
     assert!(users.starts_with("tokenward:"), "{users}");
     let mode = |path| fs::metadata(dir.path().join(path)).map(|found| found.permissions().mode() & 0o777).ok();
     assert_eq!((mode("etc/tokenward"), mode("etc/tokenward/credentials")), (Some(0o750), Some(0o700)));
+}
+
+#[test]
+fn the_guide_migrates_the_tables_that_the_units_settings_name() {
+    assert_eq!(check("systemd.py", "TOKENWARD", Path::new(env!("CARGO_BIN_EXE_tokenward"))), 1);
 }
 
 #[test]

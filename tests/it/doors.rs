@@ -11,6 +11,7 @@ use crate::harness::{
 };
 
 mod envoy;
+mod every;
 mod examples;
 mod ext_authz;
 mod http;

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use tokenward::proto::health::{HealthListRequest, health_client::HealthClient};
 use tonic::{Code, Streaming};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
 
 use crate::harness::{
-    client::Client,
+    client::{Client, Refusal},
     eventually::{PATIENCE, eventually, report, within},
     relay::Fault,
     stack::{On, Stack, With},
@@ -67,6 +68,29 @@ async fn every_name_is_checked_watched_and_listed() {
     assert_eq!(unknown.code(), Code::NotFound);
     let mut watched = watch(&client, "no.such.Service").await;
     assert_eq!(next(&mut watched).await, ServingStatus::ServiceUnknown, "the protocol keeps the stream");
+}
+
+/// Whoever watches needs no credential, so there is a bound; and whoever reaches it keeps nobody from watching.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_watch_too_many_ends_the_oldest() {
+    const MOST: usize = 1024;
+    let stack = Stack::start(On::Sqlite, With::Memory).await;
+    let mut watches = Vec::new();
+    while watches.len() < MOST {
+        let client = stack.server.new_connection().await.expect("there is room for connections");
+        for _ in 0..(MOST - watches.len()).min(64) {
+            let mut stream = watch(&client, "").await;
+            assert_eq!(next(&mut stream).await, ServingStatus::Serving);
+            watches.push(stream);
+        }
+    }
+    assert!(watches[0].message().now_or_never().is_none(), "all have a place");
+    let mut newest = watch(&stack.client(), "").await;
+    assert_eq!(next(&mut newest).await, ServingStatus::Serving);
+    let ended = tokio::time::timeout(PATIENCE, watches[0].message()).await.expect("it is told");
+    let refusal = Refusal::of(&ended.expect_err("it made room"));
+    assert_eq!(refusal.kind(), (Code::Unavailable, "OVERLOADED"));
+    assert!(watches[1].message().now_or_never().is_none(), "the next one goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// What a module may import of the crate. A module that is not here may not exist.
-const RULES: [(&str, &[&str]); 27] = [
+const RULES: [(&str, &[&str]); 26] = [
     ("domain", &[]),
     ("config", &["domain", "reload", "tls"]),
     ("component", &[]),
@@ -71,7 +71,6 @@ const RULES: [(&str, &[&str]); 27] = [
     ("lib", &["*"]),
     ("main", &["*"]),
     ("proto", &[]),
-    ("test_support", &["domain", "config"]),
 ];
 
 /// The modules of the crate that a source file names, with the line.

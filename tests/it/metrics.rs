@@ -15,6 +15,7 @@ use crate::harness::{
     http::get,
     prometheus::{Prometheus, promtool},
     raw::Call,
+    relay::Fault,
     stack::{On, Stack, With},
 };
 
@@ -97,6 +98,7 @@ async fn a_scrape_is_what_the_documentation_lists_and_promtool_has_nothing_to_sa
     };
     let scrape = eventually("there is a lease", has_lease).await;
     assert_eq!(scrape.families(), documented());
+    assert!(scrape.sum("tokenward_journal_lease", &[]) > 0.5, "there is a lease");
     let file = stack.server.dir().join("scrape.txt");
     fs::write(&file, &scrape.0).expect("a test's directory is writable");
     promtool(&["check", "metrics"], &file).unwrap_or_else(|said| panic!("{said}"));
@@ -228,6 +230,24 @@ async fn an_outage_of_redis_shows_and_its_end_does() {
         points.iter().any(|point| point["checks_per_second"].as_f64() > Some(0.0)).then_some(())
     };
     eventually("the last seconds are told", told).await;
+}
+
+/// In memory alone each answer is proved by a poll, and there is no lease; with Redis there is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_is_there_while_cached_answers_may_be_given_and_not_when_the_database_is_lost() {
+    for with in [With::Memory, With::Redis] {
+        let mut stack = Stack::start_with(On::Postgres, with, &SETTINGS).await;
+        let url = stack.server.http();
+        let stands_at = async |expected: &str| {
+            let scrape = Scrape::of(&url).await;
+            scrape.0.lines().any(|line| line == format!("tokenward_journal_lease {expected}")).then_some(())
+        };
+        eventually("cached answers may be given", async || stands_at("1").await).await;
+        stack.postgres().relay.inject(Fault::Refuse);
+        eventually("no longer", async || stands_at("0").await).await;
+        stack.postgres().relay.inject(Fault::None);
+        eventually("again", async || stands_at("1").await).await;
+    }
 }
 
 fn rules() -> String {

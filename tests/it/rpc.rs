@@ -81,6 +81,7 @@ async fn every_rpc(on: On, with: With) {
     revoking::a_cached_token_is_refused_as_soon_as_its_revocation_is_complete(&client).await;
     listing::tokens_are_listed_newest_first_page_by_page(&client).await;
     listing::tokens_are_listed_by_state(&client).await;
+    listing::pages_are_stable_while_others_write(&client).await;
     users::a_user_is_written_read_and_removed(&client).await;
     users::a_disabled_user_has_no_active_token_until_enabled(&client).await;
     changing::a_change_is_seen_by_the_next_check(&client, with).await;

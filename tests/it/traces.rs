@@ -5,18 +5,26 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 use prost::Message as _;
+use serde_json::Value;
+use tokenward::proto::IssueTokenRequest;
 use tokio::net::TcpListener;
+use tonic::{Code, Request, metadata::MetadataMap};
 
-use crate::harness::{
-    client::about,
-    eventually::eventually,
-    otlp::Collector,
-    raw::Call,
-    stack::{On, Stack, With},
+use crate::{
+    callers::{ADMIN, known, with_key},
+    harness::{
+        client::about,
+        eventually::eventually,
+        otlp::Collector,
+        raw::Call,
+        server::{Server, setting, tokenward},
+        stack::{On, Stack, With},
+        template,
+    },
 };
 
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-const PARENT: &str = "b7ad6b7169203331";
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const PARENT: &str = "b7ad6b7169203331";
 const AUTHENTICATE: &str = "/tokenward.v1.TokenService/Authenticate";
 
 fn attribute(span: &Span, name: &str) -> String {
@@ -26,6 +34,119 @@ fn attribute(span: &Span, name: &str) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     hex::encode(bytes)
+}
+
+/// A request that comes from a trace.
+pub(crate) fn below<T>(mut request: Request<T>, traceparent: &str) -> Request<T> {
+    request.metadata_mut().insert("traceparent", traceparent.parse().expect("it is visible ASCII"));
+    request
+}
+
+fn parent(flags: &str) -> String {
+    format!("00-{TRACE}-{PARENT}-{flags}")
+}
+
+/// The span that an answer says that it comes from.
+pub(crate) fn span_of(traceresponse: &str) -> String {
+    let rest = traceresponse.strip_prefix(&format!("00-{TRACE}-"));
+    let span = rest.and_then(|rest| rest.strip_suffix("-01")).unwrap_or_else(|| panic!("{traceresponse}"));
+    assert_eq!(span.len(), 16, "{traceresponse}");
+    span.to_owned()
+}
+
+fn told(metadata: &MetadataMap) -> Option<&str> {
+    metadata.get("traceresponse").map(|value| value.to_str().expect("it is text"))
+}
+
+/// Waits for the span of this name, below [`PARENT`].
+pub(crate) async fn span_below(collector: &Collector, name: &str) -> Span {
+    let find = async || {
+        let spans = collector.spans().into_iter();
+        spans
+            .filter(|span| hex(&span.trace_id) == TRACE && hex(&span.parent_span_id) == PARENT)
+            .find(|it| it.name == name)
+    };
+    eventually(name, find).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_names_its_span_and_so_does_a_refusal() {
+    let collector = Collector::start().await;
+    let (dir, mut settings) = known();
+    settings.push(setting("TOKENWARD_TRACES__ENDPOINT", collector.url()));
+    settings.push(setting("TOKENWARD_TRACES__RATIO", "0"));
+    let server = Server::start_in(dir, &settings).await;
+    let mut tokens = server.client().tokens.clone();
+    let question = || with_key(about(&"0".repeat(64)), ADMIN);
+    let answer = tokens.authenticate(below(question(), &parent("01"))).await.expect("the service can tell");
+    let refusal = tokens.authenticate(below(Request::new(about("0")), &parent("01"))).await.expect_err("who asks?");
+    assert_eq!(refusal.code(), Code::Unauthenticated);
+    let named = [answer.metadata(), refusal.metadata()].map(|told_in| span_of(told(told_in).expect("it is told")));
+    let exported = async || {
+        let spans = collector.spans();
+        let is = |span: &Span, id: &str| hex(&span.span_id) == id && hex(&span.parent_span_id) == PARENT;
+        named.iter().all(|id| spans.iter().any(|span| is(span, id) && span.kind() == SpanKind::Server)).then_some(())
+    };
+    eventually("both spans are exported", exported).await;
+    for request in [below(question(), &parent("00")), question()] {
+        let answer = tokens.authenticate(request).await.expect("the service can tell");
+        assert_eq!(told(answer.metadata()), None, "it is not traced");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_traces_no_answer_and_no_line_names_one() {
+    let settings = [("TOKENWARD_LOG__LEVEL", "tokenward=debug")];
+    let stack = Stack::start_with(On::Sqlite, With::Memory, &settings).await;
+    let mut tokens = stack.client().tokens.clone();
+    let question = below(Request::new(about(&"0".repeat(64))), &parent("01"));
+    assert_eq!(told(tokens.authenticate(question).await.expect("the service can tell").metadata()), None);
+    let faulty = below(Request::new(IssueTokenRequest::default()), &parent("01"));
+    assert_eq!(told(tokens.issue_token(faulty).await.expect_err("without a user").metadata()), None);
+    let logged = async || stack.server.output().contains("the call has no answer").then_some(());
+    eventually("the fault is logged", logged).await;
+    assert!(!stack.server.output().contains(TRACE));
+}
+
+/// The spans themselves are below the log's level.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_about_a_traced_call_have_its_trace_id() {
+    let collector = Collector::start().await;
+    let url = collector.url();
+    let settings = [
+        ("TOKENWARD_TRACES__ENDPOINT", &*url),
+        ("TOKENWARD_TRACES__RATIO", "0"),
+        ("TOKENWARD_LOG__LEVEL", "tokenward::transport=debug"),
+        ("TOKENWARD_LOG__FORMAT", "json"),
+    ];
+    let stack = Stack::start_with(On::Sqlite, With::Memory, &settings).await;
+    let mut tokens = stack.client().tokens.clone();
+    for (flags, expected) in [("01", Some(TRACE)), ("00", None)] {
+        let mut faulty = below(Request::new(IssueTokenRequest::default()), &parent(flags));
+        let id = format!("with-flags-{flags}");
+        faulty.metadata_mut().insert("x-request-id", id.parse().expect("plain text"));
+        tokens.issue_token(faulty).await.expect_err("without a user");
+        let line = async || {
+            let output = stack.server.output();
+            let is = |line: &&str| line.contains("the call has no answer") && line.contains(&id) && line.ends_with('}');
+            let of = output.lines().find(is);
+            of.map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        };
+        let line = eventually("the fault is logged", line).await;
+        assert_eq!((line["request_id"].as_str(), line["trace_id"].as_str()), (Some(&*id), expected), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verb_is_below_the_traceparent_of_its_environment() {
+    let collector = Collector::start().await;
+    let url = collector.url();
+    let settings = [("TOKENWARD_TRACES__ENDPOINT", &*url), ("TOKENWARD_TRACES__RATIO", "0")];
+    let stack = Stack::start_with(On::Sqlite, With::Memory, &settings).await;
+    let mut verb = tokenward(stack.server.dir(), &Vec::new());
+    verb.env("TRACEPARENT", parent("01")).args(["status", "--address", stack.server.url()]);
+    tokio::task::spawn_blocking(move || template::run(&mut verb)).await.expect("it ends well");
+    span_below(&collector, "tokenward.v1.StatusService/GetStatus").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,8 +21,8 @@ use crate::{
     cache::{MemoryCache, SharedCache, Tiers},
     config,
     domain::{
-        Digests, Error, Found, Freshness, Label, Legacy, Look, NewToken, Quota, Reading, Source, Token, TokenRecord,
-        TokenStore as _,
+        Digests, Error, Found, Freshness, Label, Legacy, Look, NewToken, Quota, Reading, Share, Source, Token,
+        TokenRecord, TokenStore as _,
     },
     threads::Threads,
 };
@@ -329,7 +329,7 @@ fn for_quota(quota: &Arc<Quota>) -> Look {
 
 #[tokio::test]
 async fn a_caller_over_its_quota_is_answered_from_caches_alone() {
-    let (store, quota) = (TestStore::of(&["a", "b"]), Arc::new(Quota::per_second(NonZeroU32::new(1))));
+    let (store, quota) = (TestStore::of(&["a", "b"]), Arc::new(Quota::per_second(NonZeroU32::new(1), Share::Fair)));
     let cached = store.behind(memory());
     let find = async |token: &str| cached.find(digest(token), for_quota(&quota)).await;
     find("a").await.expect("an active token costs nothing");
@@ -348,7 +348,7 @@ async fn a_caller_over_its_quota_is_answered_from_caches_alone() {
 
 #[tokio::test]
 async fn whatever_is_not_active_counts_and_what_is_does_not() {
-    let (store, quota) = (TestStore::of(&["a"]), Arc::new(Quota::per_second(NonZeroU32::new(1))));
+    let (store, quota) = (TestStore::of(&["a"]), Arc::new(Quota::per_second(NonZeroU32::new(1), Share::Fair)));
     let cached = store.behind(Tiers::default());
     for _ in 0..10 {
         cached.find(digest("a"), for_quota(&quota)).await.expect("an active token costs nothing");
@@ -358,4 +358,20 @@ async fn whatever_is_not_active_counts_and_what_is_does_not() {
         cached.find(digest("expired"), for_quota(&quota)).await.expect("within the quota");
     }
     assert!(cached.find(digest("a"), for_quota(&quota)).await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_is_charged_all_the_same() {
+    let (store, quota) = (TestStore::of(&["a"]), Arc::new(Quota::per_second(NonZeroU32::new(1), Share::Fair)));
+    let cached = store.behind(Tiers::default());
+    store.set(Gate::Held);
+    for (sent, unknown) in ["x", "y"].into_iter().enumerate() {
+        let (cached, look) = (Arc::clone(&cached), for_quota(&quota));
+        let call = tokio::spawn(async move { cached.find(digest(unknown), look).await });
+        store.until_sent(sent + 1).await;
+        call.abort();
+    }
+    assert_eq!(quota.exhausted(), None);
+    store.set(Gate::Open);
+    eventually(async || quota.exhausted().is_some()).await;
 }

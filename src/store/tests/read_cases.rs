@@ -1,6 +1,6 @@
 //! What look-ups, records and pages say.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 
@@ -9,8 +9,8 @@ use super::{
     world::{World, ending, find, find_token, issue, now, token, user},
 };
 use crate::domain::{
-    Cursor, Error, Found, Freshness, InactiveReason, Source, Subject, Target, TokenQuery, TokenRecord, TokenState,
-    TokenStore as _,
+    Cursor, Error, Found, Freshness, InactiveReason, Look, Quota, Share, Source, Subject, Target, TokenQuery,
+    TokenRecord, TokenState, TokenStore as _,
 };
 
 const ADA: &str = "ada@example.com";
@@ -145,6 +145,24 @@ pub(super) async fn look_ups_beyond_the_bound_are_refused_at_once(world: World) 
     assert!(matches!(refused, Err(Error::Overloaded { retry_after }) if retry_after > Duration::ZERO));
     drop(under_way);
     assert_eq!(find(&store, digest).await, Found::Unknown);
+}
+
+pub(super) async fn a_caller_leaves_places_for_others(world: World) {
+    let store = world.reopen(|config| config.database.max_concurrent_lookups = 4).await;
+    let digest = token(ADA).digest;
+    let caller = || Arc::new(Quota::per_second(None, Share::Fair));
+    let (flood, other) = (caller(), caller());
+    let look = |quota: &Arc<Quota>| Look { freshness: Freshness::Primary, quota: Some(Arc::clone(quota)) };
+    // As many look-ups as a caller may have under way, which hang.
+    let places = [store.0.lookups.acquire().await.expect("open"), store.0.lookups.acquire().await.expect("open")];
+    let under_way = [flood.begin(4), flood.begin(3)];
+    let refused = store.find(digest, look(&flood)).await;
+    assert!(matches!(refused, Err(Error::Overloaded { .. })), "{refused:?}");
+    let refused = store.find_all(vec![(digest.into(), look(&flood)); 2]).await;
+    assert!(matches!(refused, Err(Error::Overloaded { .. })), "a batch: {refused:?}");
+    assert_eq!(store.find(digest, look(&other)).await.expect("an answer").found, Found::Unknown);
+    drop((places, under_way));
+    assert_eq!(store.find(digest, look(&flood)).await.expect("an answer").found, Found::Unknown);
 }
 
 pub(super) async fn sqlite_times_are_text_as_django_writes_it(world: World) {

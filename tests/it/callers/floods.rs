@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
-use h2::{Reason, client::SendRequest};
+use h2::{Reason, RecvStream, client::SendRequest};
 use prost::{Message as _, bytes::Bytes};
 use tokenward::proto::{AuthenticateRequest, BatchAuthenticateRequest, ListTokensRequest};
 use tokio::{
@@ -29,6 +29,7 @@ use crate::harness::{
 
 const AUTHENTICATE: &str = "/tokenward.v1.TokenService/Authenticate";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
 /// The tests' database may be slow; it is not what they are about.
 const PATIENT: [(&str, &str); 2] =
     [("TOKENWARD_DATABASE__ACQUIRE_TIMEOUT", "10s"), ("TOKENWARD_DATABASE__STATEMENT_TIMEOUT", "10s")];
@@ -139,6 +140,36 @@ async fn ten_thousand_idle_connections_lock_nobody_out() {
     eventually("the longest idle connection is closed", async || is_closed(&mut idle[1]).await.then_some(())).await;
     assert!(!is_closed(&mut idle[9_999]).await, "the newest is open");
     scene.end("10,000 idle connections", 600).await;
+}
+
+/// A watch of health, on a connection of its own, once its first word has come. `None` when there is no place for it.
+async fn watching(scene: &Scene) -> Option<(SendRequest<Bytes>, RecvStream)> {
+    let (client, connection) = h2::client::handshake(socket(scene.url()).await).await.ok()?;
+    tokio::spawn(connection);
+    let answer = Call::new(WATCH, Vec::new()).request(client.clone().ready().await.ok()?, scene.url()).ok()?;
+    let mut body = answer.await.ok()?.into_body();
+    let word = body.data().await?.ok()?;
+    body.flow_control().release_capacity(word.len()).ok()?;
+    Some((client, body))
+}
+
+/// It needs no credential, and lasts for as long as its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_only_watch_health_lock_nobody_out() {
+    let scene = Scene::start(&[("TOKENWARD_SERVER__MAX_CONNECTIONS", "100")]).await;
+    let mut watches = Vec::new();
+    for _ in 0..150 {
+        watches.push(watching(&scene).await);
+    }
+    assert!(watches.last().is_some_and(Option::is_some), "whoever comes last has a place");
+    scene.is_answered("150 connections were made to watch").await;
+    let newcomer = scene.server.new_connection().await.expect("a newcomer finds a place");
+    assert!(newcomer.authenticate(&scene.secret).await.active);
+
+    let (_, first) = watches[0].as_mut().expect("there was room");
+    let ended = tokio::time::timeout(Duration::from_secs(20), first.data()).await.expect("the first made room");
+    assert!(!matches!(ended, Some(Ok(_))), "{ended:?}");
+    scene.end("150 connections that watch", 400).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 """The chart, rendered by Helm's own library and judged by Kubernetes' own schemas and by the program."""
 
 import pathlib
+import re
 import sys
 import tempfile
 import tomllib
@@ -9,7 +10,7 @@ import helm_python as helm
 import kubernetes_validate
 import yaml
 
-from common import DEPLOY, ok, settings
+from common import DEPLOY, authority, ok, settings
 
 CHART = DEPLOY / "helm" / "tokenward"
 KUBERNETES = ["1.27", "1.37"]
@@ -33,7 +34,7 @@ def kubernetes_accepts(case, objects):
     assert len(names) == len(set(names)), names
     for it in objects:
         if it["kind"] in CUSTOM:
-            assert it["apiVersion"] == CUSTOM[it["kind"]] and it["spec"]["endpoints"] and it["spec"]["selector"], it
+            assert it["apiVersion"] == CUSTOM[it["kind"]], it
             continue
         for version in KUBERNETES:
             kubernetes_validate.validate(it, version, strict=True)
@@ -54,6 +55,10 @@ def parts_fit(case, objects):
     templates = [pod] + ([migrate["spec"]["template"]] if migrate else [])
     selected = deployment["spec"]["selector"]["matchLabels"].items()
     assert not any(selected <= it["metadata"]["labels"].items() for it in templates[1:]), "no call goes to the job"
+    for template in templates[1:]:
+        # Else a proxy outlives the job's container, and the hook fails at its deadline.
+        assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "false", template["metadata"]
+        assert template["metadata"]["annotations"]["linkerd.io/inject"] == "disabled", template["metadata"]
     ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
     for template in templates:
         spec, container = template["spec"], template["spec"]["containers"][0]
@@ -66,7 +71,21 @@ def parts_fit(case, objects):
         assert not container.get("env"), "a secret is a file"
     for service in (it for it in objects if it["kind"] == "Service"):
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for monitor in (it for it in objects if it["kind"] == "ServiceMonitor"):
+        is_scraped_as_the_alerts_say(monitor, [it for it in objects if it["kind"] == "Service"])
     ok(f"{case}: selectors, ports, volumes and security contexts fit")
+
+
+def is_scraped_as_the_alerts_say(monitor, services):
+    """Prometheus's operator names the job by a label of the Service, and by the Service's name without one."""
+    jobs = set(re.findall(r'job="(\w+)"', (DEPLOY / "prometheus/alerts.yaml").read_text()))
+    spec = monitor["spec"]
+    selected = [it for it in services if spec["selector"]["matchLabels"].items() <= it["metadata"]["labels"].items()]
+    ports = {endpoint["port"] for endpoint in spec["endpoints"]}
+    scraped = [it for it in selected if ports & {port["name"] for port in it["spec"]["ports"]}]
+    assert len(scraped) == 1, "each replica once"
+    label = spec.get("jobLabel")
+    assert jobs == {scraped[0]["metadata"]["labels"].get(label, scraped[0]["metadata"]["name"])}, (jobs, label)
 
 
 def probes_are_answered(case, objects):
@@ -86,23 +105,28 @@ def the_program_accepts(case, objects, secrets):
     text = one(objects, "ConfigMap")["data"]["tokenward.toml"]
     migrate = one(objects, "ConfigMap", "demo-tokenward-migrate")
     assert migrate is None or migrate["data"]["tokenward.toml"] == text
-    pod = one(objects, "Deployment")["spec"]["template"]["spec"]
+    job = one(objects, "Job", "demo-tokenward-migrate")
+    for it in filter(None, (one(objects, "Deployment"), job)):
+        the_program_accepts_in(it["spec"]["template"]["spec"], text, secrets)
+    ok(f"{case}: the program accepts its settings")
+
+
+def the_program_accepts_in(pod, text, secrets):
     mounted = {
         mount["mountPath"]: next(it for it in pod["volumes"] if it["name"] == mount["name"])
         for mount in pod["containers"][0]["volumeMounts"]
     }
     with tempfile.TemporaryDirectory() as directory:
         for path, volume in mounted.items():
-            if "secret" not in volume:
+            if volume["name"] == "config":
                 continue
             home = pathlib.Path(directory + path)
             home.mkdir(parents=True)
-            keys = [it["path"] for it in volume["secret"].get("items", [])] or sorted(secrets[volume["name"]])
+            keys = [it["path"] for it in volume.get("secret", {}).get("items", [])] or sorted(secrets[volume["name"]])
             for key in keys:
                 (home / key).write_text(secrets[volume["name"]][key])
-        printed = settings(directory, text.replace("/etc/tokenward", f"{directory}/etc/tokenward"), verb="print")
+        printed = settings(directory, text.replace('"/etc/', f'"{directory}/etc/'), verb="print")
         assert "0.0.0.0:50051" in printed
-    ok(f"{case}: the program accepts its settings")
 
 
 def senseless_values_are_refused():
@@ -112,6 +136,11 @@ def senseless_values_are_refused():
         {"config": {"server": {"listen": "127.0.0.1:1"}}},
         {"config": {"database": {"url": "postgres://u:secret@h/d"}}},
         {"config": {"redis": {"password": "secret"}}},
+        {"config": {"redis": {"url": "redis://:secret@redis:6379"}}},
+        {"config": {"redis": {"url": "rediss-sentinel://u:secret@s:26379?sentinelServiceName=main"}}},
+        {"config": {"redis": {"url": "redis-sentinel://s:26379?sentinelServiceName=main&sentinelPassword=secret"}}},
+        {"config": {"knox_redis": {"password": "secret"}}},
+        {"config": {"knox_redis": {"url": "redis://:secret@redis:6379"}}},
         {"replicaCount": "three"},
         {"image": {"digest": "latest"}},
         {"repicaCount": 3},
@@ -131,6 +160,8 @@ def main():
     told = [it for it in lint["messages"] if "icon is recommended" not in it["error"]]
     assert not told and not lint["errors"], lint
     ok("helm lint finds nothing")
+    with tempfile.TemporaryDirectory() as directory:
+        ca, cert, key = authority(directory)
     secrets = {
         "secrets": {
             "database-url": "postgres://u:p@db/tokenward",
@@ -138,14 +169,19 @@ def main():
             "redis-password": "p",
             "cache-mac-key": "0123456789abcdef" * 4,
             "cache-mac-key-previous": "fedcba9876543210" * 4,
+            "knox-redis-url": "redis://knox:6379",
+            "knox-redis-password": "p",
         },
         "callers": {"callers.toml": ""},
-        "tls": {"tls.crt": "", "tls.key": "", "ca.crt": ""},
+        "tls": {"tls.crt": cert, "tls.key": key, "ca.crt": ca},
+        # Of ci/tls-values.yaml.
+        "authority": {"ca.crt": ca},
+        "identity": {"tls.crt": cert, "tls.key": key},
     }
     cases = {"defaults": {}} | {
         file.stem: yaml.safe_load(file.read_text()) for file in sorted((CHART / "ci").glob("*.yaml"))
     }
-    assert len(cases) == 4
+    assert len(cases) == 5
     for case, values in cases.items():
         objects = render(values)
         kubernetes_accepts(case, objects)

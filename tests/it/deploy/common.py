@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 
 import yaml
@@ -34,6 +35,15 @@ def settings(directory, toml, environment=(), verb="check"):
     done = subprocess.run(command, cwd=directory, env=dict(environment), capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stderr}\n{toml}\n{environment}"
     return done.stdout
+
+
+def authority(directory):
+    """The texts of a private authority, of a certificate of it and of the key: what `compose/init` makes."""
+    home = pathlib.Path(directory) / "compose"
+    home.mkdir()
+    shutil.copy(DEPLOY / "compose/init", home)
+    subprocess.run([home / "init"], check=True, stdout=subprocess.DEVNULL)
+    return [(home / "secrets/tls" / name).read_text() for name in ("ca.crt", "redis.crt", "redis.key")]
 
 
 def ok(claim):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 
 import compose_spec
 
@@ -65,8 +66,22 @@ def is_whole(home, overlay, whole):
             healthy = condition["condition"] == "service_healthy"
             image = services[dependency]["image"] == "tokenward"
             assert not healthy or image or "healthcheck" in services[dependency], f"{name}: {dependency}"
+        assert "SSL_CERT_FILE" not in service.get("environment", {}), f"{name}: tls_ca says whom to trust"
+        for word in words(service):
+            path = re.match(r"/run/secrets/([\w.-]+)", str(word))
+            assert not path or path[1] in targets(service), f"{overlay}: {name}: no secret {word}"
         assert name == "postgres" or (service["read_only"] and service["cap_drop"] == ["ALL"]), name
     ok(f"{overlay}: every secret, file and service that is named is there")
+
+
+def targets(service):
+    return [it if isinstance(it, str) else it["source"] for it in service.get("secrets", [])]
+
+
+def words(service):
+    """Whatever of a service may be the path of a secret."""
+    test = service.get("healthcheck", {}).get("test", [])
+    return [*service.get("environment", {}).values(), *service.get("command", []), *test]
 
 
 def the_program_accepts(home, overlay, whole):
@@ -78,9 +93,6 @@ def the_program_accepts(home, overlay, whole):
             run.mkdir()
             for secret in service["secrets"]:
                 shutil.copy(home / whole["secrets"][secret]["file"], run / secret)
-            # No server is asked here: what the database is for is checked elsewhere.
-            for url in run.glob("database-url*"):
-                url.write_text(f"sqlite://{directory}/t.db")
             places = [("/run/secrets", str(run)), ("/etc/tokenward/callers.toml", f"{directory}/callers.toml")]
             texts = {file: (home / file).read_text() for file in ("tokenward.toml", "callers.toml")}
             environment = {key: str(value) for key, value in service.get("environment", {}).items()}
@@ -88,8 +100,23 @@ def the_program_accepts(home, overlay, whole):
                 texts = {file: text.replace(old, new) for file, text in texts.items()}
                 environment = {key: value.replace(old, new) for key, value in environment.items()}
             (pathlib.Path(directory) / "callers.toml").write_text(texts["callers.toml"])
+            # As they are, the database's TLS among them.
+            printed = tomllib.loads(settings(directory, texts["tokenward.toml"], environment, verb="print"))
+            is_encrypted(name, overlay, printed, str(run))
+            # With the callers, the certificates and a database of its own: no server is asked here.
+            (run / "database-url").write_text(f"sqlite://{directory}/t.db")
+            environment.pop("TOKENWARD_DATABASE__TLS_CA", None)
             settings(directory, texts["tokenward.toml"], environment)
     ok(f"{overlay}: the program accepts its settings, callers and certificates")
+
+
+def is_encrypted(name, overlay, printed, run):
+    """Whom the replicas and the job trust; the URL of a database says nothing of it, else the program refuses it."""
+    wanted = {"database": f"{run}/ca.crt"} if overlay == "tls" else {}
+    wanted |= {"redis": f"{run}/ca.crt"} if overlay == "tls" and name == "tokenward" else {}
+    trusted = {section: printed[section].get("tls_ca") for section in ("database", "redis")}
+    assert trusted == {"database": None, "redis": None} | wanted, f"{overlay}: {name}: {trusted}"
+    assert ("tls_cert" in printed["server"]) == (overlay == "tls" and name == "tokenward"), printed["server"]
 
 
 def redis_accepts(home, overlay, whole):

@@ -1,12 +1,14 @@
-"""Grafana's dashboard: each query is PromQL, and names a metric that exists and labels that it has."""
+"""Grafana's dashboard and the alert rules: each query is PromQL, and names a metric that exists and labels that it has."""
 
 import json
+import pathlib
 import re
+import subprocess
 import sys
 
 import promql_parser
 
-from common import DEPLOY, ROOT, ok
+from common import DEPLOY, ROOT, load, ok
 
 # What Prometheus adds to every sample.
 TARGET = {"job", "instance"}
@@ -33,7 +35,9 @@ def main():
     dashboard = json.loads((DEPLOY / "grafana/dashboard.json").read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     queries = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
-    for title, expression in queries:
+    groups = load(DEPLOY / "prometheus/alerts.yaml")["groups"]
+    alerts = [(rule["alert"], rule["expr"]) for group in groups for rule in group["rules"]]
+    for title, expression in queries + alerts:
         concrete = expression.replace("$__rate_interval", "1m").replace("$job", "j").replace("$instance", "i")
         assert "$" not in concrete, concrete
         found = list(selectors(promql_parser.parse(concrete)))
@@ -44,7 +48,7 @@ def main():
             used = {matcher.name for matcher in selector.matchers.matchers} | grouped
             unknown = used - labels[metric] - TARGET - ({"le"} if metric != selector.name else set())
             assert not unknown, f"{title}: {metric} has no label {unknown}"
-    ok(f"{len(queries)} queries name metrics that exist")
+    ok(f"{len(queries)} queries and {len(alerts)} alerts name metrics that exist")
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(ids) == len(set(ids))
     boxes = [panel["gridPos"] for panel in dashboard["panels"]]
@@ -53,6 +57,10 @@ def main():
             apart = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
             assert apart or one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"], (one, other)
     ok("no panel covers another")
+    tests = pathlib.Path(__file__).parent / "alerts.yaml"
+    done = subprocess.run(["promtool", "test", "rules", tests], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ok("alerts fire when they should, and not otherwise")
 
 
 sys.exit(main())

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tomllib
 
 import yaml
 
-from common import DEPLOY, Loader, load, ok
+from common import DEPLOY, ROOT, Loader, load, ok
 
 # The kinds that the examples for Istio are made of, with what each must say.
 ISTIO = {
@@ -55,6 +56,45 @@ def the_load_balancers_differ_by_tls_alone():
     ok("load-balancer-tls.yaml is load-balancer.yaml with TLS")
 
 
+def found(node, key):
+    """Whatever has this key, however deep."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    here = [node[key]] if isinstance(node, dict) and key in node else []
+    return here + [it for child in children for it in found(child, key)]
+
+
+def one(node, key):
+    values = found(node, key)
+    assert len(values) == 1, (key, values)
+    return values[0]
+
+
+def retries_are_the_tested_ones():
+    """What tests/it/topology/balanced.rs runs, but for how often it looks, and what docs/operations.md shows."""
+    fleet = (ROOT / "tests/it/topology/fleet.rs").read_text()
+    guide = (ROOT / "docs/operations.md").read_text()
+    tested = yaml.safe_load(re.search(r'BOOTSTRAP: &str = r#"(.*?)"#;', fleet, re.DOTALL)[1])
+    shown = yaml.safe_load(re.search(r"```yaml\n(clusters:.*?)```", guide, re.DOTALL)[1])
+    for name in ("load-balancer", "ext-authz"):
+        shipped = load(DEPLOY / f"envoy/{name}.yaml")
+        for policy in found(shipped, "retry_policy"):
+            words = set(policy["retry_on"].split(","))
+            # Nothing that a replica has answered, or may have begun; the last one is not in the test.
+            assert words == set(one(tested, "retry_policy")["retry_on"].split(",")) | {"reset-before-request"}, name
+            assert policy | {"retry_on": ""} == one(tested, "retry_policy") | {"retry_on": ""}, (name, policy)
+        for health, other in ((one(it, "health_checks")[0], one(tested, "health_checks")[0]) for it in (shipped, shown)):
+            looks = {"interval": "", "no_traffic_interval": ""}
+            assert health | looks == other | looks, (name, health)
+        assert one(shipped, "max_retries") >= 1000 == one(tested, "max_retries"), "3 at once by default"
+    balancer = load(DEPLOY / "envoy/load-balancer.yaml")
+    assert one(shown, "retry_policy") == one(balancer, "retry_policy") == one(balancer, "route")["retry_policy"]
+    settings = tomllib.loads((DEPLOY / "compose/tokenward.toml").read_text())["server"]
+    health = one(balancer, "health_checks")[0]
+    drain, interval = (float(it.removesuffix("s")) for it in (settings["drain_delay"], health["interval"]))
+    assert drain > interval * (health["unhealthy_threshold"] + 1), "a replica that drains is left out in time"
+    ok("retries and health checks are those that the tests run and the guide shows")
+
+
 def istio_is_whole():
     objects = [it for file in sorted((DEPLOY / "istio").glob("*.yaml")) for it in yaml.safe_load_all(file.read_text())]
     for it in objects:
@@ -62,6 +102,8 @@ def istio_is_whole():
         assert it["apiVersion"] == version and fields <= it["spec"].keys(), it
     provider = next(it for it in objects if it["kind"] == "IstioOperator")["spec"]["meshConfig"]["extensionProviders"][0]
     assert provider["envoyExtAuthzGrpc"]["failOpen"] is False
+    retries = [route["retries"] for it in objects for route in it["spec"].get("http", [])]
+    assert retries and all(set(it["retryOn"].split(",")) == {"connect-failure", "refused-stream"} for it in retries), retries
     custom = [it["spec"]["provider"]["name"] for it in objects if it["spec"].get("action") == "CUSTOM"]
     assert custom == [provider["name"]]
     hosts = {it["spec"]["host"] for it in objects if "host" in it["spec"]} | {provider["envoyExtAuthzGrpc"]["service"]}
@@ -83,6 +125,7 @@ def everything_parses():
 def main():
     envoy_accepts()
     the_load_balancers_differ_by_tls_alone()
+    retries_are_the_tested_ones()
     istio_is_whole()
     everything_parses()
 

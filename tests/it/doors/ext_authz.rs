@@ -11,15 +11,19 @@ use envoy_types::pb::envoy::service::auth::v3::{
 use tonic::{Code, Status};
 
 use super::{ADMIN, ENABLED, ENVOY, callers, issue, with_key};
-use crate::harness::{
-    client::{Client, Refusal, about},
-    server::{Server, setting},
-    stack::{On, Stack, With},
+use crate::{
+    harness::{
+        client::{Client, Refusal, about},
+        otlp::Collector,
+        server::{Server, setting},
+        stack::{On, Stack, With},
+    },
+    traces::{PARENT, TRACE, below, span_below},
 };
 
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 
-fn asked(token: &str, extensions: &[(&str, &str)]) -> CheckRequest {
+pub(super) fn asked(token: &str, extensions: &[(&str, &str)]) -> CheckRequest {
     let headers = HashMap::from([("authorization".to_owned(), format!("Bearer {token}"))]);
     let http = Some(HttpRequest { headers, ..HttpRequest::default() });
     let context_extensions = extensions.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -27,12 +31,12 @@ fn asked(token: &str, extensions: &[(&str, &str)]) -> CheckRequest {
     CheckRequest { attributes: Some(AttributeContext { request, context_extensions, ..AttributeContext::default() }) }
 }
 
-async fn check(client: &Client, key: &str, request: CheckRequest) -> Result<CheckResponse, Status> {
+pub(super) async fn check(client: &Client, key: &str, request: CheckRequest) -> Result<CheckResponse, Status> {
     let mut door = AuthorizationClient::new(client.channel.clone());
     door.check(with_key(request, key)).await.map(tonic::Response::into_inner)
 }
 
-fn passes(response: &CheckResponse) -> bool {
+pub(super) fn passes(response: &CheckResponse) -> bool {
     let ok = response.status.as_ref().is_some_and(|status| status.code == 0);
     assert_eq!(ok, matches!(response.http_response, Some(HttpResponse::OkResponse(_))), "{response:?}");
     ok
@@ -76,4 +80,35 @@ async fn what_the_route_misspells_requires_no_guess() {
         assert_eq!(refusal.fields, [format!("attributes.context_extensions[{key:?}]")]);
     }
     assert!(!passes(&check(&client, "", CheckRequest::default()).await.expect("an empty question has no token")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_is_below_its_own_trace_or_that_of_the_request_that_it_is_about() {
+    let collector = Collector::start().await;
+    let url = collector.url();
+    let traces = [ENABLED, ("TOKENWARD_TRACES__ENDPOINT", &*url), ("TOKENWARD_TRACES__RATIO", "0")];
+    let stack = Stack::start_with(On::Sqlite, With::Memory, &traces).await;
+    let client = stack.client();
+    let mut door = AuthorizationClient::new(client.channel.clone());
+    let token = client.issue("alice").await.secret;
+    let of_a_request = |traceparent: String| {
+        let mut question = asked(&token, &[]);
+        let request = question.attributes.as_mut().and_then(|attributes| attributes.request.as_mut());
+        let http = request.and_then(|request| request.http.as_mut()).expect("it is about a request");
+        http.headers.insert("traceparent".to_owned(), traceparent);
+        tonic::Request::new(question)
+    };
+    let answer = door.check(of_a_request(format!("00-{TRACE}-{PARENT}-01"))).await.expect("an answer");
+    let told = answer.metadata().get("traceresponse").expect("it is told").to_str().expect("text").to_owned();
+    let span = span_below(&collector, "envoy.service.auth.v3.Authorization/Check").await;
+    assert!(told.contains(&hex::encode(&span.span_id)), "{told}: {span:?}");
+    let find = collector.spans().into_iter().find(|span| span.name == "find").expect("the database was asked");
+    assert_eq!(find.parent_span_id, span.span_id);
+
+    // Envoy's own is nearer than that of its client.
+    let other = format!("00-{}-{PARENT}-01", "1".repeat(32));
+    let request = below(of_a_request(format!("00-{TRACE}-{PARENT}-01")), &other);
+    let answer = door.check(request).await.expect("an answer");
+    let told = answer.metadata().get("traceresponse").expect("it is told").to_str().expect("text");
+    assert!(told.starts_with(&other[..36]), "{told}");
 }

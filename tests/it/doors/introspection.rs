@@ -8,17 +8,23 @@ use tempfile::TempDir;
 use tokenward::proto::{IssueTokenRequest, User};
 
 use super::{
-    ADMIN, CALLERS, ENVOY, callers,
+    ADMIN, CALLERS, ENABLED, ENVOY, callers,
+    ext_authz::{asked, check},
     http::{Answer, send},
     issue, issue_request, revoke, with_key,
 };
-use crate::harness::{
-    client::{about, for_user, now, ttl},
-    eventually::{eventually, report},
-    python::environment,
-    relay::Fault,
-    stack::{On, Stack, With},
-    template,
+use crate::{
+    harness::{
+        client::{about, for_user, now, ttl},
+        eventually::{eventually, report},
+        http::get,
+        otlp::Collector,
+        python::environment,
+        relay::Fault,
+        stack::{On, Stack, With},
+        template,
+    },
+    traces::{PARENT, TRACE, span_below, span_of},
 };
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -32,9 +38,13 @@ const REQUIREMENTS: &str = "Authlib~=1.6\nrequests~=2.32\n";
 
 /// A service that knows its callers, and where it answers by HTTP.
 async fn service(on: On) -> (Stack, SocketAddr, TempDir) {
+    service_with(on, &[]).await
+}
+
+async fn service_with(on: On, more: &[(&str, &str)]) -> (Stack, SocketAddr, TempDir) {
     let (dir, settings) = callers();
     let settings: Vec<_> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let stack = Stack::start_with(on, With::Memory, &[&settings[..], &DOOR].concat()).await;
+    let stack = Stack::start_with(on, With::Memory, &[&settings[..], &DOOR, more].concat()).await;
     let address = stack.server.http().trim_start_matches("http://").parse().expect("it says where it listens");
     (stack, address, dir)
 }
@@ -53,6 +63,62 @@ fn answered(answer: &Answer) -> Value {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{answer:?}");
     assert_eq!(answer.header("cache-control"), Some("no-store"), "section 4: nobody on the way keeps it");
     serde_json::from_str(&answer.body).expect("the body is JSON")
+}
+
+/// The sum of the samples of `/metrics` that begin so.
+async fn counted(stack: &Stack, head: &str) -> u64 {
+    let page = get(&stack.server.http(), "/metrics").await.body;
+    let values = page.lines().filter_map(|line| line.strip_prefix(head)?.rsplit_once(' '));
+    values.map(|(_, value)| value.parse::<u64>().expect("it is a whole number")).sum()
+}
+
+async fn judged(stack: &Stack, result: &str) -> u64 {
+    counted(stack, &format!("tokenward_authentications_total{{result=\"{result}\"")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_each_door_judges_and_whom_it_refuses_is_counted() {
+    let (stack, address, _dir) = service_with(On::Sqlite, &[ENABLED]).await;
+    let client = stack.client();
+    let token = issue(&client, "alice", &[]).await.secret;
+    let unknown = "0".repeat(64);
+    for (secret, result) in [(&token, "active"), (&unknown, "unknown")] {
+        assert_eq!(judged(&stack, result).await, 0);
+        answered(&ask(address, secret).await);
+        assert_eq!(judged(&stack, result).await, 1, "/introspect: {result}");
+        check(&client, ENVOY, asked(secret, &[])).await.expect("an answer");
+        assert_eq!(judged(&stack, result).await, 2, "Check: {result}");
+    }
+    assert_eq!(counted(&stack, "tokenward_authentications_total").await, 4, "each of them once");
+    for (credential, reason) in [(basic("admin", ENVOY), "unauthenticated"), (basic("envoy", ENVOY), "not_allowed")] {
+        for (path, refused) in [("/introspect", 1), ("/revoke", 2)] {
+            let headers = [FORM, ("authorization", &*credential)];
+            send(address, "POST", path, &headers, &format!("token={token}")).await;
+            let head = format!("tokenward_caller_rejected_total{{reason=\"{reason}\"");
+            assert_eq!(counted(&stack, &head).await, refused, "{path}: {reason}");
+        }
+    }
+    assert_eq!(counted(&stack, "tokenward_authentications_total").await, 4, "nobody else was answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_traced_below_its_traceparent() {
+    let collector = Collector::start().await;
+    let url = collector.url();
+    let traces = [("TOKENWARD_TRACES__ENDPOINT", &*url), ("TOKENWARD_TRACES__RATIO", "0")];
+    let (stack, address, _dir) = service_with(On::Sqlite, &traces).await;
+    let token = issue(&stack.client(), "alice", &[]).await.secret;
+    let (credential, traceparent) = (basic("admin", ADMIN), format!("00-{TRACE}-{PARENT}-01"));
+    for path in ["/introspect", "/revoke"] {
+        let headers = [FORM, ("authorization", &*credential), ("traceparent", &traceparent)];
+        let answer = send(address, "POST", path, &headers, &format!("token={token}")).await;
+        let named = span_of(answer.header("traceresponse").expect("it is told"));
+        let span = span_below(&collector, &format!("POST {path}")).await;
+        assert_eq!((answer.status, hex::encode(&span.span_id)), (200, named));
+        assert!(collector.spans().iter().any(|it| it.parent_span_id == span.span_id), "the database was asked: {path}");
+        assert!(ask(address, &token).await.header("traceresponse").is_none(), "it is not traced");
+    }
+    assert!(!collector.text().contains(&token));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,6 +257,7 @@ async fn nobody_is_told_that_a_token_is_inactive_because_it_is_not_known() {
     });
     let answer = answer.await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
+    assert!(judged(&stack, "unanswered").await >= 1, "it counts all the same");
     assert!(!answer.body.contains("active"), "{answer:?}");
 }
 

@@ -1,6 +1,10 @@
 //! Listing and reading public records.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokenward::proto::{GetTokenRequest, IssueTokenRequest, ListTokensRequest, ListTokensResponse, Token, TokenState};
 use tonic::{Code, Response};
@@ -47,6 +51,45 @@ pub(super) async fn tokens_are_listed_newest_first_page_by_page(client: &Client)
     assert_eq!(refusal.kind(), (Code::NotFound, "NOT_FOUND"));
     let nobody = ListTokensRequest { user_id: "nobody".to_owned(), ..ListTokensRequest::default() };
     assert_eq!(list(client, nobody).await, ListTokensResponse::default());
+}
+
+/// While others issue and revoke, a token that stands all the while is on exactly one page, and none is on two.
+pub(super) async fn pages_are_stable_while_others_write(client: &Client) {
+    let mut standing = BTreeSet::new();
+    for _ in 0..12 {
+        standing.insert(client.issue("pager").await.token_id);
+    }
+    let writing = AtomicBool::new(true);
+    let write = async {
+        let mut written = 0;
+        while writing.load(Ordering::Relaxed) {
+            let issued = client.issue("pager").await;
+            client.revoke(&issued.secret).await;
+            written += 1;
+        }
+        written
+    };
+    let read = async {
+        for _ in 0..5 {
+            let mut request =
+                ListTokensRequest { user_id: "pager".to_owned(), page_size: 2, ..ListTokensRequest::default() };
+            let mut seen = Vec::new();
+            loop {
+                let page = list(client, request.clone()).await;
+                seen.extend(page.tokens.into_iter().map(|token| token.token_id));
+                if page.next_page_token.is_empty() {
+                    break;
+                }
+                request.page_token = page.next_page_token;
+            }
+            let all: BTreeSet<_> = seen.iter().cloned().collect();
+            assert_eq!(all.len(), seen.len(), "none twice: {seen:?}");
+            assert!(standing.is_subset(&all), "each that stands: {seen:?}");
+        }
+        writing.store(false, Ordering::Relaxed);
+    };
+    let (written, ()) = tokio::join!(write, read);
+    assert!(written > 0, "others wrote meanwhile");
 }
 
 pub(super) async fn tokens_are_listed_by_state(client: &Client) {

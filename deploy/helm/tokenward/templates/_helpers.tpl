@@ -63,6 +63,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.secret.keys.cacheMacKey -}}{{- $_ := set $cache "mac_key_file" (printf "%s/cache-mac-key" $secrets) -}}{{- end -}}
 {{- if .Values.secret.keys.cacheMacKeyPrevious -}}{{- $_ := set $cache "mac_key_previous_file" (printf "%s/cache-mac-key-previous" $secrets) -}}{{- end -}}
 {{- $_ := set $made "cache" $cache -}}
+{{- $knox := dict -}}
+{{- if .Values.secret.keys.knoxRedisUrl -}}{{- $_ := set $knox "url_file" (printf "%s/knox-redis-url" $secrets) -}}{{- end -}}
+{{- if .Values.secret.keys.knoxRedisPassword -}}{{- $_ := set $knox "password_file" (printf "%s/knox-redis-password" $secrets) -}}{{- end -}}
+{{- $_ := set $made "knox_redis" $knox -}}
 {{- $all := mustMergeOverwrite (deepCopy .Values.config) $made -}}
 {{- if .Values.secret.keys.redisUrl -}}{{- $_ := unset $all.redis "url" -}}{{- end -}}
 {{- range $section := keys $all | sortAlpha }}
@@ -94,6 +98,9 @@ capabilities: {drop: [ALL]}
 {{- define "tokenward.volumeMounts" -}}
 - {name: config, mountPath: /etc/tokenward/tokenward.toml, subPath: tokenward.toml, readOnly: true}
 - {name: secrets, mountPath: /etc/tokenward/secrets, readOnly: true}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* The configuration is read once, so it may be mounted by subPath; what is reloaded may not. */}}
@@ -116,4 +123,13 @@ capabilities: {drop: [ALL]}
       {{- if .Values.secret.keys.cacheMacKeyPrevious }}
       - {key: cache-mac-key-previous, path: cache-mac-key-previous}
       {{- end }}
+      {{- if .Values.secret.keys.knoxRedisUrl }}
+      - {key: knox-redis-url, path: knox-redis-url}
+      {{- end }}
+      {{- if .Values.secret.keys.knoxRedisPassword }}
+      - {key: knox-redis-password, path: knox-redis-password}
+      {{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
