@@ -75,9 +75,12 @@ fn decoded(text: &str) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
-        let hex = || u8::from_str_radix(str::from_utf8(after.get(..2)?).ok()?, 16).ok();
+        let hex = || {
+            let mut byte = [0];
+            hex::decode_to_slice(after.get(..2)?, &mut byte).ok().map(|()| byte)
+        };
         let (byte, next) = match (first, hex()) {
-            (b'%', Some(byte)) => (byte, &after[2..]),
+            (b'%', Some([byte])) => (byte, &after[2..]),
             (b'+', _) => (b' ', after),
             (byte, _) => (*byte, after),
         };
@@ -118,7 +121,9 @@ mod tests {
 
     #[test]
     fn a_forms_value_is_decoded_and_any_other_left_alone() {
-        for (text, meant) in [("a%3Ab+c", "a:b c"), ("100%", "100%"), ("%zz", "%zz"), ("%ff", "%ff"), ("%4", "%4")] {
+        for (text, meant) in
+            [("a%3Ab+c", "a:b c"), ("100%", "100%"), ("%zz", "%zz"), ("%ff", "%ff"), ("%4", "%4"), ("%+f", "% f")]
+        {
             assert_eq!(*decoded(text), meant, "{text}");
         }
     }
