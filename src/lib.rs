@@ -40,6 +40,7 @@ pub mod proto {
     /// The descriptor set that reflection serves.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+    pub mod code;
     pub mod json;
 
     /// `grpc.health.v1` with List; its messages are tonic-health's.

@@ -11,13 +11,15 @@ use tokio::{
     task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
+use tonic::Code;
 
 use super::{
     Error,
     deck::{Card, Deck},
     tally::{Kind, Outcome, Tally},
-    wire::{Address, Line, Method, Reply, code_name},
+    wire::{Address, Line, Method, Reply},
 };
+use crate::proto::code;
 
 /// Pause before a connection that was lost is opened again.
 const REDIAL: Duration = Duration::from_millis(10);
@@ -182,7 +184,7 @@ impl Post {
         let now = Instant::now();
         let outcome = match &reply {
             Ok(Reply::Message(answer)) => self.deck.judge(card, answer, &self.tally),
-            Ok(Reply::Status(code)) => Outcome::Status(code_name(*code)),
+            Ok(Reply::Status(status)) => Outcome::Status(code::name(Code::from_i32(*status))),
             Err(_) => Outcome::Lost,
         };
         self.tally.borrow_mut().note(card.kind, outcome, now - start, now);

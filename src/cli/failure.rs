@@ -7,11 +7,11 @@ use std::{
     process::ExitCode,
 };
 
-use tonic::{Code, Status, TimeoutExpired};
+use tonic::{Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
 use super::show::printable;
-use crate::{app, bench, config::Faults};
+use crate::{app, bench, config::Faults, proto};
 
 /// The exit code of a command line that cannot be understood.
 pub(super) const USAGE: u8 = 2;
@@ -151,37 +151,15 @@ fn describe(status: &Status) -> String {
     let violations = violations.map(|of| format!("{}: {}", printable(&of.field), printable(&of.description)));
     let delay = details.retry_info().and_then(|retry| retry.retry_delay);
     let delay = delay.map(|delay| format!("retry after {}", humantime::format_duration(delay)));
-    let first = format!("{}: {}", name(status.code()), printable(status.message()));
+    let first = format!("{}: {}", proto::code::name(status.code()), printable(status.message()));
     [first].into_iter().chain(reason).chain(violations).chain(delay).collect::<Vec<_>>().join("\n  ")
-}
-
-/// A code as `google.rpc.Code` spells it.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use tonic::Code;
     use tonic_types::ErrorDetails;
 
     use super::*;

@@ -12,6 +12,7 @@ use crate::{
     callers::{self, Caller, Refused},
     domain::{AuditEvent, Outcome, What, Who},
     metrics::CallerRejection,
+    proto::code,
     request::{self, RequestId},
 };
 
@@ -65,10 +66,10 @@ pub(crate) fn refused<B>(door: &Door, request: &Request<B>, path: &str, refused:
 
 /// How a call ended. Without a status among the headers it has a message, and is OK.
 pub(super) fn outcome<E>(answer: &Result<Response<Body>, E>) -> Outcome {
-    let Ok(response) = answer else { return Outcome { code: name(Code::Unknown), reason: String::new() } };
+    let Ok(response) = answer else { return Outcome { code: code::name(Code::Unknown), reason: String::new() } };
     let status = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
     status.map_or_else(Outcome::ok, |status| Outcome {
-        code: name(status.code()),
+        code: code::name(status.code()),
         reason: status.get_details_error_info().map(|info| info.reason).unwrap_or_default(),
     })
 }
@@ -88,29 +89,6 @@ pub(crate) fn who<B>(request: &Request<B>, caller: Arc<str>) -> Who {
 fn bounded(mut names: String) -> String {
     names.truncate(names.floor_char_boundary(MAX_NAMES_BYTES));
     names
-}
-
-/// As gRPC spells it.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]
