@@ -1,30 +1,17 @@
 //! A look-up: the memo, this process's memory, Redis, and then the database, whose answer is kept.
 
-use std::{sync::Arc, time::Duration};
-
-use futures::future::join_all;
-use tokio::time::{Instant, sleep};
-use tracing::Instrument as _;
+use std::sync::Arc;
 
 use super::{
     CacheError, Inner, MemoryCache, SharedCache,
     entry::{Fact, NoFact},
-    flight::{Boarding, Flight, Stamp, Ticket},
-    negative::Verdict,
-    shared::Put,
+    flight::{Boarding, Flight, Stamp},
 };
 use crate::{
-    domain::{
-        Clock, Digest, Digests, Error, Found, Freshness, Look, Quota, Reading, Source, Timestamp, TokenId, TokenStore,
-    },
+    domain::{Clock, Digest, Digests, Error, Freshness, Look, Reading, Source, TokenId, TokenStore},
     journal::Confirmed,
-    metrics::{FillRejection, RequestResult, Tier},
-    request::carried,
+    metrics::{RequestResult, Tier},
 };
-
-/// How long a flight stays known after it has settled, for callers who looked into the
-/// cache before its fill and arrive after it.
-const LINGER: Duration = Duration::from_millis(100);
 
 // === impl Inner ===
 
@@ -54,10 +41,6 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         Err(Error::RateLimited { retry_after })
     }
 
-    fn is_active(&self, found: &Found) -> bool {
-        matches!(found, Found::Token(record) if record.admit(self.clock.now(), &[]).is_ok())
-    }
-
     /// Reads the database after this call began, and returns once what was read is kept.
     pub(super) async fn renew(self: &Arc<Self>, digests: Digests) {
         let (began, mut waited) = (self.flights.begin(), None);
@@ -81,7 +64,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             Boarding::Join(flight) => Some(flight),
             Boarding::Lead(ticket) => {
                 let flight = Arc::clone(ticket.flight());
-                self.fly(vec![ticket], vec![(digests, look.at_the_primary())]);
+                self.depart(ticket, (digests, look.at_the_primary()));
                 Some(flight)
             }
             Boarding::Late(flight) => {
@@ -204,93 +187,5 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             Some(proof) => proof.journal.confirm(fact.position, fact.record.digest, &fact.record.user.id).await,
             None => Confirmed::Current,
         }
-    }
-
-    /// Reads the database in a task of its own, and shares the results. Whoever has it read is charged by that task, since a
-    /// caller may hang up.
-    pub(super) fn fly(self: &Arc<Self>, tickets: Vec<Ticket>, batch: Vec<(Digests, Look)>) {
-        let inner = Arc::clone(self);
-        let read = async move {
-            let (read_at, sent) = (inner.clock.now(), Instant::now());
-            let payers: Vec<_> = batch.iter().map(|(_, look)| look.quota.clone()).collect();
-            match inner.read(batch).await {
-                Ok(readings) => {
-                    inner.charge(payers, &readings);
-                    inner.keep_all(&tickets, readings, read_at, sent).await;
-                }
-                Err(error) => tickets.iter().for_each(|ticket| ticket.answer(Err(Arc::clone(&error)))),
-            }
-            tickets.iter().for_each(Ticket::settle);
-            sleep(LINGER).await;
-        };
-        tokio::spawn(carried(read.in_current_span()));
-    }
-
-    async fn read(&self, mut batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Arc<Error>> {
-        if batch.len() > 1 {
-            return self.store.find_all(batch).await.map_err(Arc::new);
-        }
-        let Some((digests, look)) = batch.pop() else { return Ok(Vec::new()) };
-        self.store.find(digests, look).await.map(|reading| vec![reading]).map_err(Arc::new)
-    }
-
-    fn charge(&self, payers: Vec<Option<Arc<Quota>>>, readings: &[Reading]) {
-        let inactive = payers.into_iter().zip(readings).filter(|(_, reading)| !self.is_active(&reading.found));
-        inactive.filter_map(|(quota, _)| quota).for_each(|quota| quota.charge());
-    }
-
-    async fn keep_all(&self, tickets: &[Ticket], readings: Vec<Reading>, read_at: Timestamp, sent: Instant) {
-        for (ticket, reading) in tickets.iter().zip(&readings) {
-            self.epoch.learn(reading.position);
-            ticket.answer(Ok(reading.clone()));
-        }
-        let kept = tickets.iter().zip(readings).map(|(ticket, reading)| self.keep(ticket, reading, read_at, sent));
-        join_all(kept).await;
-    }
-
-    async fn keep(&self, ticket: &Ticket, reading: Reading, read_at: Timestamp, sent: Instant) {
-        let verdict = match reading.found {
-            Found::Unknown => Verdict::Unknown,
-            Found::Revoked => Verdict::Revoked,
-            // The journal and tombstones name the row by another digest: it is read each time.
-            Found::Token(record) if record.digest != ticket.digest() => return,
-            Found::Token(record) => {
-                let fact = Arc::new(Fact { position: reading.position, read_at, record });
-                return self.fill(ticket.flight(), &fact).await;
-            }
-        };
-        let note = || self.negative.note(ticket.digest(), verdict, reading.position, sent);
-        ticket.flight().unless_outdated(note);
-    }
-
-    async fn fill(&self, flight: &Flight, fact: &Arc<Fact>) {
-        let Some(life) = fact.life(self.clock.now(), self.entry_ttl) else { return };
-        if let Some(near) = &self.tiers.near {
-            flight.unless_outdated(|| near.put(Arc::clone(fact), life));
-        }
-        match &self.tiers.shared {
-            Some(shared) if !flight.is_outdated() => self.fill_shared(shared, fact, life).await,
-            Some(_) => self.counters.fills_rejected.of(FillRejection::Outdated).inc(),
-            None => {}
-        }
-    }
-
-    async fn fill_shared(&self, shared: &SharedCache, fact: &Fact, life: Duration) {
-        let id = fact.record.digest.token_id();
-        let Some(entry) = shared.encode(fact) else {
-            tracing::debug!(token_id = %id, "too large to be cached");
-            self.counters.fills_rejected.of(FillRejection::TooLarge).inc();
-            return;
-        };
-        let rejection = match shared.put(id, entry, life).await {
-            Ok(Put::Stored) => return,
-            Ok(Put::Tombstoned) => FillRejection::Tombstone,
-            Err(CacheError::Rejected(_)) => FillRejection::Bypass,
-            Err(error) => {
-                tracing::debug!(token_id = %id, %error, "a fact was not cached");
-                FillRejection::Unavailable
-            }
-        };
-        self.counters.fills_rejected.of(rejection).inc();
     }
 }

@@ -99,7 +99,8 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
         let asked: Vec<_> = batch.iter().map(|presented| presented.asked(self.hashing)).collect();
         let looks = asked.iter().zip(&batch).filter_map(|(digests, presented)| Some(((*digests)?, presented.look())));
         // One that cannot be answered fails the batch: it must not be called inactive.
-        let mut readings = self.store.find_all(looks.collect()).await?.into_iter();
+        let readings: Result<Vec<_>, _> = self.store.find_all(looks.collect()).await.into_iter().collect();
+        let mut readings = readings?.into_iter();
         let mut answers = Vec::with_capacity(batch.len());
         for (digests, presented) in asked.into_iter().zip(&batch) {
             let reading = digests.and_then(|digests| Some((digests, readings.next()?)));

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::fixture::{NOWHERE, TestClock, digest, eventually, noon, record};
 use crate::{
-    cache::{Ack, Cached, Proof, Tiers},
+    cache::{Ack, Cached, Proof, ReproofShare, Tiers},
     config,
     domain::{
         Digest, Digests, Ended, Ending, Error, Extended, Extension, Found, Freshness, Inserted, Journal, Look,
@@ -84,7 +84,8 @@ impl TestStore {
     pub(super) async fn proven(self: &Arc<Self>, tiers: Tiers, terms: Terms, ack: Ack, reproof_ratio: f64) -> Replica {
         let wire = Arc::new(Wire { store: Arc::clone(self), flowing: watch::Sender::new(true) });
         let (reader, journal) = journal::reader(Arc::clone(&wire), terms);
-        let (proof, clock) = (Proof { journal, terms, ack, reproof_ratio }, TestClock::at_noon());
+        let reproofs = ReproofShare { ratio: reproof_ratio, interval: Duration::ZERO };
+        let (proof, clock) = (Proof { journal, terms, ack, reproofs }, TestClock::at_noon());
         let cached = Cached::assemble(Arc::clone(self), tiers, Some(proof), &config::Cache::default(), clock.clone());
         let replica = Replica { cached: Arc::new(cached), clock, wire, reader: tokio::spawn(reader.run()) };
         replica.cached.prime().await.expect("the store answers");
@@ -266,8 +267,8 @@ impl TokenStore for TestStore {
         }
     }
 
-    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
-        try_join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Vec<Result<Reading, Error>> {
+        join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {
