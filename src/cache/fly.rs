@@ -161,12 +161,11 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         let mut fills = Vec::with_capacity(facts.len());
         for (fact, life) in facts {
             let id = fact.record.digest.token_id();
-            match shared.encode(&fact) {
-                Some(entry) => fills.push((id, entry, life)),
-                None => {
-                    tracing::debug!(token_id = %id, "too large to be cached");
-                    self.counters.fills_rejected.of(FillRejection::TooLarge).inc();
-                }
+            if let Some(entry) = shared.encode(&fact) {
+                fills.push((id, entry, life));
+            } else {
+                tracing::debug!(token_id = %id, "too large to be cached");
+                self.counters.fills_rejected.of(FillRejection::TooLarge).inc();
             }
         }
         for outcome in shared.put_all(fills).await {

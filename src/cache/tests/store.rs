@@ -32,6 +32,8 @@ pub(super) struct TestStore {
     /// Changed under the lock of `tokens` only, as a trigger would.
     records: Mutex<Vec<Record>>,
     sent: AtomicUsize,
+    /// Reads of several tokens together.
+    batches: AtomicUsize,
     extended: AtomicUsize,
     gate: watch::Sender<Gate>,
 }
@@ -66,8 +68,9 @@ impl TestStore {
     pub(super) fn of(tokens: &[&str]) -> Arc<Self> {
         let live = |token: &&str| (digest(token), Found::Token(Arc::new(record(token))));
         let tokens = Mutex::new(tokens.iter().map(live).collect());
-        let (sent, extended) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { tokens, records: Mutex::default(), sent, extended, gate: watch::Sender::new(Gate::Open) })
+        let [sent, batches, extended] = [0; 3].map(AtomicUsize::new);
+        let gate = watch::Sender::new(Gate::Open);
+        Arc::new(Self { tokens, records: Mutex::default(), sent, batches, extended, gate })
     }
 
     /// A cache in front of this store, with a clock that stands at noon.
@@ -99,6 +102,11 @@ impl TestStore {
     /// How many reads were sent.
     pub(super) fn sent(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
+    }
+
+    /// How often several tokens were read together.
+    pub(super) fn batches(&self) -> usize {
+        self.batches.load(Ordering::SeqCst)
     }
 
     /// How many extensions were asked for.
@@ -268,6 +276,7 @@ impl TokenStore for TestStore {
     }
 
     async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Vec<Result<Reading, Error>> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
         join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
     }
 
