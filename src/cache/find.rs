@@ -18,19 +18,27 @@ use crate::{
 impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// Cache, memo and flights know a token by its current digest alone.
     pub(super) async fn find(self: &Arc<Self>, digests: Digests, look: Look) -> Result<Reading, Error> {
-        let (digest, freshness) = (digests.current, look.freshness);
         let began = self.flights.begin();
+        if let Some(reading) = self.look_up(digests.current, look.freshness).await {
+            return Ok(reading);
+        }
+        // Boxed, so that the future of a hit is small: it is moved about.
+        Box::pin(self.find_missed(digests, look, began)).await
+    }
+
+    async fn find_missed(self: &Arc<Self>, digests: Digests, look: Look, began: Stamp) -> Result<Reading, Error> {
         let mut waited: Option<Arc<Flight>> = None;
         loop {
-            if let Some(reading) = self.look_up(digest, freshness).await {
+            self.within_quota(&look)?;
+            if let Some(flight) = self.board(digests, &look, began, &mut waited).await {
+                if look.freshness != Freshness::Primary {
+                    self.counters.misses.inc();
+                }
+                return flight.outcome().await;
+            }
+            if let Some(reading) = self.look_up(digests.current, look.freshness).await {
                 return Ok(reading);
             }
-            self.within_quota(&look)?;
-            let Some(flight) = self.board(digests, &look, began, &mut waited).await else { continue };
-            if freshness != Freshness::Primary {
-                self.counters.misses.inc();
-            }
-            return flight.outcome().await;
         }
     }
 

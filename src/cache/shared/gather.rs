@@ -38,7 +38,7 @@ impl SharedCache {
     pub(in crate::cache) async fn get(&self, digest: Digest) -> Result<Found, CacheError> {
         // A call that is traced shows its own command.
         if !self.gathers() || spans::within_a_call() {
-            return self.get_alone(digest).await;
+            return Box::pin(self.get_alone(digest)).await;
         }
         let (answer, answered) = oneshot::channel();
         self.gather(Read { digest, answer });
