@@ -59,7 +59,7 @@ def number(value, digits=0):
 def beside(reports):
     print("### Beside bare servers\n")
     head("what", "server", "checks/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "SQL / 10,000", "Redis / 10,000", "wrong")
-    for name in ["hit", "hit-4x4", "near-hit", "batch", "miss", "miss-without-cache"]:
+    for name in ["hit", "hit-4x4", "near-hit", "near-hit-memory", "batch", "miss", "miss-without-cache"]:
         report = reports.get(name)
         if not report:
             continue

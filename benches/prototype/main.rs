@@ -8,13 +8,21 @@
 //! | argument | Authenticate |
 //! | --- | --- |
 //! | `echo` | answers with what it was asked about |
+//! | `memory` | SHA-512, one look-up in a map of this process; without an entry a select |
 //! | `redis` | SHA-512, one GET through fred, decode; without a value a select, and a SET |
 //! | `database` | SHA-512, one sea-orm select by primary key |
 //!
 //! `BatchAuthenticate` does the same for all tokens at once: one MGET, or one select after the other. It has the
 //! service's allocator, profile and kind of runtime, and takes its settings of Redis and the database.
 
-use std::{collections::BTreeMap, env, error::Error, io::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    env,
+    error::Error,
+    io::Write as _,
+    sync::RwLock,
+    time::Duration,
+};
 
 use fred::{
     clients::{Client, WithOptions},
@@ -49,12 +57,13 @@ type Redis = WithOptions<Client>;
 /// Who answers.
 enum Prototype {
     Echo,
+    Memory(RwLock<HashMap<String, Entry>>, DatabaseConnection),
     Redis(Redis, DatabaseConnection),
     Database(DatabaseConnection),
 }
 
 /// What a value in Redis holds: as much as the service keeps of a token, and no MAC.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Entry {
     user: String,
     attributes: BTreeMap<String, String>,
@@ -74,9 +83,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn serve() -> Result<(), Box<dyn Error>> {
     let prototype = match env::args().nth(1).as_deref() {
         Some("echo") => Prototype::Echo,
+        Some("memory") => Prototype::Memory(RwLock::default(), database().await?),
         Some("redis") => Prototype::Redis(redis().await?, database().await?),
         Some("database") => Prototype::Database(database().await?),
-        _ => return Err("usage: prototype echo|redis|database".into()),
+        _ => return Err("usage: prototype echo|memory|redis|database".into()),
     };
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?.with_nodelay(Some(true));
     let mut out = std::io::stdout().lock();
@@ -122,6 +132,16 @@ impl Prototype {
     async fn check(&self, token: String) -> Result<AuthenticateResponse, Status> {
         match self {
             Self::Echo => Ok(echo(token)),
+            Self::Memory(entries, database) => {
+                let digest = digest(&token);
+                let known = entries.read().map_err(|_| absent())?.get(&digest).cloned();
+                if let Some(entry) = known {
+                    return Ok(active(entry, &digest, AnswerSource::LocalCache));
+                }
+                let Some(entry) = select(database, &digest).await? else { return Ok(AuthenticateResponse::default()) };
+                entries.write().map_err(|_| absent())?.insert(digest.clone(), entry.clone());
+                Ok(active(entry, &digest, AnswerSource::Database))
+            }
             Self::Redis(redis, database) => {
                 let digest = digest(&token);
                 let value: Value = Box::pin(redis.get(key(&digest))).await.map_err(failed)?;
