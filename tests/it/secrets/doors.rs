@@ -36,7 +36,8 @@ async fn envoy(scene: &mut Scene, token: &str) {
         http.headers.extend(headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
     let wrong = asked(token, &[(token, token)]);
-    for question in [asked(token, &[]), asked(&token.repeat(9), &[]), with_more, twice, wrong, CheckRequest::default()] {
+    for question in [asked(token, &[]), asked(&token.repeat(9), &[]), with_more, twice, wrong, CheckRequest::default()]
+    {
         for key in [ADMIN, GATEWAY, WRONG_KEY, token] {
             let answer = check(&scene.client, key, question.clone()).await.map(tonic::Response::new);
             scene.note("Check", said(&answer));

@@ -2,11 +2,11 @@
 
 use prost::Message as _;
 use tokenward::proto::{
-    AuthenticateRequest, BatchAuthenticateRequest, Consistency, DeleteUserRequest, FlushCacheRequest, GetTokenRequest,
-    GetCacheStatsRequest, GetUserRequest, InspectCacheRequest, IssueTokenRequest, ListTokensRequest, ListUsersRequest,
-    RevokeAllRequest, RevokeRequest, RotateTokenRequest, Token, UpdateTokenRequest, UpsertUserRequest, User,
-    WatchRevocationsRequest, inspect_cache_request::Target as Inspected, revoke_all_request::Except,
-    revoke_request::Target,
+    AuthenticateRequest, BatchAuthenticateRequest, Consistency, DeleteUserRequest, FlushCacheRequest,
+    GetCacheStatsRequest, GetTokenRequest, GetUserRequest, InspectCacheRequest, IssueTokenRequest, ListTokensRequest,
+    ListUsersRequest, RevokeAllRequest, RevokeRequest, RotateTokenRequest, Token, UpdateTokenRequest,
+    UpsertUserRequest, User, WatchRevocationsRequest, inspect_cache_request::Target as Inspected,
+    revoke_all_request::Except, revoke_request::Target,
 };
 use tonic::Status;
 
