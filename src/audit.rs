@@ -90,8 +90,8 @@ impl Audit {
     /// Begins the record of a call.
     #[must_use]
     pub fn begin(&self, event: AuditEvent, who: Who) -> Entry {
-        let _open = self.0.open.token();
-        Entry { audit: self.clone(), event, who: Some(who), subject: Subject::default(), _open }
+        let audit = self.clone();
+        Entry { _open: audit.0.open.token(), audit, event, who: Some(who), subject: Subject::default() }
     }
 
     /// Records a call that was not let through, unless there were many of the kind: then it is counted, and the next
@@ -178,7 +178,7 @@ impl Entry {
     ///
     /// # Cancel safety
     /// Once polled, the change runs to its end and is recorded whether or not the future is dropped.
-    pub async fn to_its_end<T: Send + 'static>(
+    pub async fn carry_through<T: Send + 'static>(
         self,
         change: impl Future<Output = T> + Send + 'static,
         outcome: fn(&T) -> Outcome,

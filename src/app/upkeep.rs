@@ -70,7 +70,9 @@ pub async fn import(config: Config, import: Import, mut seen: impl FnMut(&Import
     let (database, mut background) = (ready(&config).await?, JoinSet::new());
     let audit = audit(&config.audit, &database, SystemClock, &mut background);
     let imported = database.import(import, hashing(&config), |done, new| {
-        new.iter().for_each(|(token, user)| record(&audit, *token, user));
+        for (token, user) in &new {
+            record(&audit, *token, user);
+        }
         seen(done);
         audit.keep_up(AUDIT_LIMIT)
     });

@@ -170,7 +170,7 @@ impl<T: AuditTrail> Writer<T> {
             match self.trail.append(vec![record.clone()]).await {
                 Ok(()) => self.shared.wrote(1),
                 Err(error) if strikes + 1 >= STRIKES || self.aside.len() >= ASIDE => {
-                    self.shared.refuse(&record, &error)
+                    self.shared.refuse(&record, &error);
                 }
                 Err(_) => self.aside.push((record, strikes + 1)),
             }

@@ -153,9 +153,9 @@ async fn a_change_ends_and_is_recorded_although_nobody_waits_any_more() {
     };
     let failed = Outcome { code: "UNAVAILABLE", reason: "STORE_UNAVAILABLE".to_owned() };
     for outcome in [Outcome::ok(), failed.clone()] {
-        let told = audit.begin(AuditEvent::Revoke, who("waits")).to_its_end(change(outcome.clone()), Outcome::clone);
+        let told = audit.begin(AuditEvent::Revoke, who("waits")).carry_through(change(outcome.clone()), Outcome::clone);
         assert_eq!(told.await, Some(outcome.clone()));
-        let untold = audit.begin(AuditEvent::Revoke, who("went")).to_its_end(change(outcome), Outcome::clone);
+        let untold = audit.begin(AuditEvent::Revoke, who("went")).carry_through(change(outcome), Outcome::clone);
         tokio::time::timeout(SECOND / 2, untold).await.expect_err("it takes longer");
     }
     // Nor does the end of the process come first.

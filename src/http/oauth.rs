@@ -82,7 +82,7 @@ impl<S: TokenStore, C: Clock> OAuth<S, C> {
         let ended = async move { self.end(token?, &caller.revocations, &subject).await };
         let outcome = |answer: &Result<_, Refusal>| answer.as_ref().map_or_else(Refusal::outcome, |_| Outcome::ok());
         let abandoned = || Err(Error::Unavailable("the request was abandoned".into()).into());
-        entry.to_its_end(ended, outcome).await.unwrap_or_else(abandoned)
+        entry.carry_through(ended, outcome).await.unwrap_or_else(abandoned)
     }
 
     async fn end(&self, token: String, quota: &Quota, subject: &Subject) -> Result<Revoked, Refusal> {

@@ -117,7 +117,9 @@ impl EdgeLayer {
             };
             let answer = async move {
                 match entry {
-                    Some(entry) => entry.to_its_end(answer, record::outcome).await.unwrap_or_else(|| Ok(abandoned())),
+                    Some(entry) => {
+                        entry.carry_through(answer, record::outcome).await.unwrap_or_else(|| Ok(abandoned()))
+                    }
                     None => answer.await,
                 }
             };

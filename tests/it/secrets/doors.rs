@@ -17,7 +17,7 @@ const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded")
 /// Every door, with a token that is good and then revoked through it.
 pub(super) async fn every_door(scene: &mut Scene) {
     let token = scene.issue("dora", IssueTokenRequest::default()).await.secret;
-    envoy(scene, &token).await;
+    Box::pin(envoy(scene, &token)).await;
     oauth(scene, &token).await;
     scene.read_pages().await;
 }
