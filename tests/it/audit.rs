@@ -166,7 +166,8 @@ async fn a_change_that_outlives_its_deadline_is_recorded_with_its_real_outcome()
     let mut timely = tonic::Request::new(revoke(&late.secret));
     timely.set_timeout(Duration::from_millis(300));
     let refused = client.tokens.clone().revoke(timely).await.expect_err("the rows are held");
-    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused:?}");
+    // Its client may give up first.
+    assert!(matches!(refused.code(), Code::DeadlineExceeded | Code::Cancelled), "{refused:?}");
     let mut tokens = client.tokens.clone();
     let leaving = tokens.revoke(revoke(&left.secret));
     tokio::time::timeout(Duration::from_millis(300), leaving).await.expect_err("the rows are held");
