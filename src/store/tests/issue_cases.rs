@@ -6,7 +6,10 @@ use chrono::TimeDelta;
 
 use super::world::{World, ending, find, find_token, issue, now, request, token, user};
 use crate::{
-    domain::{Error, Found, Inserted, NewToken, Subject, Target, TokenQuery, TokenState, TokenStore as _, UserChange},
+    domain::{
+        Error, Found, Freshness, Inserted, NewToken, Subject, Target, TokenQuery, TokenState, TokenStore as _,
+        UserChange,
+    },
     store::Database,
 };
 
