@@ -11,10 +11,10 @@ fn shown_by() -> Vec<(String, String)> {
     let mut names = Vec::new();
     for row in rows {
         let [threat, mitigation, tests] = row[..] else { panic!("three columns: {row:?}") };
-        let named: Vec<_> =
+        let those: Vec<_> =
             tests.split('`').skip(1).step_by(2).map(|name| (threat.to_owned(), name.to_owned())).collect();
-        assert!(!named.is_empty() || mitigation.starts_with("Not "), "{threat}: nothing shows it");
-        names.extend(named);
+        assert!(!those.is_empty() || mitigation.starts_with("Not "), "{threat}: nothing shows it");
+        names.extend(those);
     }
     names
 }
