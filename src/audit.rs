@@ -9,11 +9,17 @@ use std::{
     time::Duration,
 };
 
+use tokio::{sync::oneshot, time::timeout};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tracing::Instrument as _;
 use uuid::{Builder, Uuid};
 
-use crate::domain::{
-    AuditEvent, AuditRecord, Clock, IssueRequest, Outcome, Replaced, Replacement, Revocation, RevocationCause,
-    Timestamp, TokenId, UserChange, UserId, What, Who,
+use crate::{
+    domain::{
+        AuditEvent, AuditRecord, Clock, IssueRequest, Outcome, Replaced, Replacement, Revocation, RevocationCause,
+        Timestamp, TokenId, UserChange, UserId, What, Who,
+    },
+    request::carried,
 };
 
 mod counters;
@@ -22,10 +28,10 @@ mod refusals;
 mod table;
 
 pub use counters::Counters;
-pub use refusals::Rejection;
+pub use refusals::{Peer, Rejection, Source};
 pub use table::{Table, Writer, table};
 
-use refusals::Refusals;
+use refusals::{Kind, Refusals};
 
 /// Time between two looks for refused calls of which no record tells yet.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +45,8 @@ struct Inner {
     clock: Box<dyn Clock>,
     counters: Counters,
     refusals: Refusals,
+    /// Calls whose record is still to be made.
+    open: TaskTracker,
     table: Option<Table>,
 }
 
@@ -50,6 +58,7 @@ pub struct Entry {
     /// `None` once the record is made.
     who: Option<Who>,
     subject: Subject,
+    _open: TaskTrackerToken,
 }
 
 /// What a call is about, to be told as it becomes known.
@@ -68,7 +77,8 @@ struct Told {
 impl Audit {
     /// Records are logged, and put into `table` where there is one.
     pub fn new(clock: impl Clock, counters: Counters, table: Option<Table>) -> Self {
-        Self(Arc::new(Inner { clock: Box::new(clock), counters, refusals: Refusals::default(), table }))
+        let (refusals, open) = (Refusals::default(), TaskTracker::new());
+        Self(Arc::new(Inner { clock: Box::new(clock), counters, refusals, open, table }))
     }
 
     /// What is counted.
@@ -80,13 +90,14 @@ impl Audit {
     /// Begins the record of a call.
     #[must_use]
     pub fn begin(&self, event: AuditEvent, who: Who) -> Entry {
-        Entry { audit: self.clone(), event, who: Some(who), subject: Subject::default() }
+        let audit = self.clone();
+        Entry { _open: audit.0.open.token(), audit, event, who: Some(who), subject: Subject::default() }
     }
 
     /// Records a call that was not let through, unless there were many of the kind: then it is counted, and the next
     /// record says how many there were.
-    pub fn refused(&self, rejection: Rejection, caller: &Arc<str>, call: impl FnOnce() -> (Who, What)) {
-        if let Some(suppressed) = self.0.refusals.admit(rejection, caller) {
+    pub fn refused(&self, rejection: Rejection, source: Source, call: impl FnOnce() -> (Who, What)) {
+        if let Some(suppressed) = self.0.refusals.admit(rejection, source) {
             let (who, what) = call();
             self.record(AuditEvent::CallRefused, who, what, rejection.outcome(), suppressed);
         }
@@ -101,18 +112,33 @@ impl Audit {
         }
     }
 
-    /// Makes every record there is to make, and waits until the table has them, for at most so long. What it has not
-    /// got then is counted and logged as lost.
+    /// Waits, for at most so long, while there are many records that the table has not got. For who makes many in a row.
+    pub async fn keep_up(&self, limit: Duration) {
+        if let Some(table) = &self.0.table {
+            table.room(limit).await;
+        }
+    }
+
+    /// Makes every record there is to make, and waits until the table has them, for at most so long each. What it has
+    /// not got then is counted and logged as lost.
     pub async fn drain(&self, limit: Duration) {
+        self.0.open.close();
+        if timeout(limit, self.0.open.wait()).await.is_err() {
+            tracing::debug!("calls are still under way");
+        }
         self.tell(self.0.refusals.all());
         if let Some(table) = &self.0.table {
             table.drain(limit).await;
         }
     }
 
-    fn tell(&self, suppressed: Vec<(Rejection, Arc<str>, u64)>) {
-        for (rejection, caller, count) in suppressed {
-            let who = Who { caller, ..Who::default() };
+    fn tell(&self, suppressed: Vec<(Kind, u64)>) {
+        for (Kind { rejection, source }, count) in suppressed {
+            let who = match source {
+                Source::Caller(caller) => Who { caller, ..Who::default() },
+                Source::Peer(peer) => Who { peer: peer.to_string(), ..Who::default() },
+                Source::Others => Who::default(),
+            };
             self.record(AuditEvent::CallRefused, who, What::default(), rejection.outcome(), count);
         }
     }
@@ -145,6 +171,29 @@ impl Entry {
     #[must_use]
     pub fn subject(&self) -> Subject {
         self.subject.clone()
+    }
+
+    /// Runs a change to its end in a task of its own, whoever waits for it, and records how it ended. One that was done
+    /// when nobody waited any more is recorded as that. `None` when it was abandoned.
+    ///
+    /// # Cancel safety
+    /// Once polled, the change runs to its end and is recorded whether or not the future is dropped.
+    pub async fn carry_through<T: Send + 'static>(
+        self,
+        change: impl Future<Output = T> + Send + 'static,
+        outcome: fn(&T) -> Outcome,
+    ) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(carried(
+            async move {
+                let done = change.await;
+                let outcome = outcome(&done);
+                self.end(if tell.is_closed() { outcome.untold() } else { outcome });
+                let _nobody_waits = tell.send(done);
+            }
+            .in_current_span(),
+        ));
+        told.await.ok()
     }
 
     /// Makes the record.

@@ -162,7 +162,8 @@ pub struct Callers {
     pub file: Option<PathBuf>,
     /// Look-ups a second in the database that one caller may cause for tokens that are not active, unless its entry in
     /// the file says otherwise; 0 for any number. Over it, its calls that no cache can answer are refused with
-    /// `RESOURCE_EXHAUSTED` until it has recovered. Without a file all callers are one.
+    /// `RESOURCE_EXHAUSTED` until it has recovered. As many Revokes of tokens that are not active are allowed besides.
+    /// Without a file all callers are one.
     pub max_inactive_per_second: u32,
 }
 

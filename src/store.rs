@@ -75,7 +75,7 @@ mod user_key;
 mod users;
 
 pub use check::{Finding, Severity};
-pub use import::{Import, ImportMode, Imported};
+pub use import::{Import, ImportMode, Imported, Written};
 pub use migrate::{MigrationState, MigrationStatus, SchemaError};
 pub use outbox::Backlog;
 pub use prune::{PruneMode, Pruned, Pruning};

@@ -1,8 +1,10 @@
 //! The front door: where the service listens, who is let through, TLS, and what is said about it.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     num::NonZeroU32,
+    sync::{Mutex, PoisonError},
 };
 
 use tokio::task::JoinSet;
@@ -43,7 +45,12 @@ pub(super) fn guard(
     let mut gate = Gate::Open(Caller::anyone(limit));
     if let Some(path) = config.callers.file.clone() {
         let (settings, server) = (config.callers.clone(), config.server.clone());
-        let load = move |files: &mut Files| callers::load(&path, &settings, &server, files);
+        let known = Mutex::new(BTreeMap::new());
+        let load = move |files: &mut Files| {
+            let mut callers = callers::load(&path, &settings, &server, files)?;
+            callers.keep_debts(&mut known.lock().unwrap_or_else(PoisonError::into_inner));
+            Ok::<_, config::Faults>(callers)
+        };
         let (callers, reload) = Reload::start("callers", reloads, load)?;
         background.spawn(reload.run());
         gate = Gate::Callers(callers);

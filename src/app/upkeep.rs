@@ -1,17 +1,21 @@
 //! What keeps the database tidy: pruning, imports, and the delivery to django-rest-knox-redis.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use rustix::process::getuid;
 use tokio::task::JoinSet;
 
 use super::{Error, hashing};
 use crate::{
     audit::{self, Audit},
     config::{self, Config},
-    domain::Clock,
+    domain::{AuditEvent, Clock, Outcome, SystemClock, TokenId, UserId, Who},
     knox_redis::Courier,
     store::{Database, Import, Imported, PruneMode, Pruned},
 };
+
+/// Longest time for the audit table to take what a command did.
+const AUDIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Starts what works as long as the process does.
 pub(super) fn start(config: &Config, database: &Database, background: &mut JoinSet<()>) -> Result<(), Error> {
@@ -51,22 +55,44 @@ pub(super) fn audit(
 /// When the database cannot be reached or another process is pruning; what was deleted before stays deleted.
 pub async fn prune(config: Config, mode: PruneMode, seen: impl FnMut(&Pruned)) -> Result<Pruned, Error> {
     let database = ready(&config).await?;
-    let pruning = database.begin_pruning(config.prune.keep_expired, mode, std::time::Duration::ZERO).await;
+    let pruning = database.begin_pruning(config.prune.keep_expired, mode, Duration::ZERO).await;
     let pruning = pruning.map_err(Error::Prune)?.ok_or(Error::PruneBusy)?;
     let pruned = pruning.run(seen).await.map_err(Error::Prune)?;
     database.close().await;
     Ok(pruned)
 }
 
-/// Imports tokens, telling how far it has come.
+/// Imports tokens, telling how far it has come. Each is one record of the audit trail.
 ///
 /// # Errors
 /// When the database cannot be reached or has no such table; what was imported before stays.
-pub async fn import(config: Config, import: Import, seen: impl FnMut(&Imported)) -> Result<Imported, Error> {
-    let database = ready(&config).await?;
-    let imported = database.import(import, hashing(&config), seen).await.map_err(Error::Import)?;
+pub async fn import(config: Config, import: Import, mut seen: impl FnMut(&Imported)) -> Result<Imported, Error> {
+    let (database, mut background) = (ready(&config).await?, JoinSet::new());
+    let audit = audit(&config.audit, &database, SystemClock, &mut background);
+    let imported = database.import(import, hashing(&config), |done, new| {
+        for (token, user) in &new {
+            record(&audit, *token, user);
+        }
+        seen(done);
+        audit.keep_up(AUDIT_LIMIT)
+    });
+    let imported = imported.await.map_err(Error::Import);
+    audit.drain(AUDIT_LIMIT).await;
+    background.shutdown().await;
     database.close().await;
-    Ok(imported)
+    imported
+}
+
+fn record(audit: &Audit, token: TokenId, user: &UserId) {
+    let entry = audit.begin(AuditEvent::ImportToken, operator());
+    entry.subject().token(token);
+    entry.subject().user(user);
+    entry.end(Outcome::ok());
+}
+
+/// Who runs a command on this host.
+fn operator() -> Who {
+    Who { peer: format!("cli:uid={}", getuid().as_raw()), ..Who::default() }
 }
 
 async fn ready(config: &Config) -> Result<Database, Error> {

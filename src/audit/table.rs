@@ -1,9 +1,12 @@
 //! Records for a table: queued in memory, and written behind in batches.
 //!
 //! A database that does not answer is tried again for as long as it takes. Meanwhile the queue fills up; what finds
-//! it full is counted and logged as lost, since nobody's call waits for it.
+//! it full is counted and logged as lost, since nobody's call waits for it. A record that the table does not take while
+//! it takes others is put aside, tried again after each of the next writes, and given up after three of them: nothing
+//! behind it waits. (That others are taken is how it is told from a table that is away, full or read-only.)
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,6 +26,11 @@ use crate::domain::{AuditRecord, AuditTrail, Error};
 const QUEUE: usize = 10_000;
 /// Records in one write.
 const BATCH: usize = 50;
+/// Records that fail before any other is tried: then the table is away.
+const AWAY: usize = 3;
+/// Writes of others after each of which a record that is put aside fails, before it is given up; and most of those.
+const STRIKES: u32 = 3;
+const ASIDE: usize = 100;
 /// First and longest pause before a write is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -40,6 +48,8 @@ pub struct Writer<T> {
     trail: Arc<T>,
     queue: mpsc::Receiver<AuditRecord>,
     shared: Arc<Shared>,
+    /// Records that failed while others were written, and how often since.
+    aside: Vec<(AuditRecord, u32)>,
 }
 
 #[derive(Debug)]
@@ -55,7 +65,7 @@ struct Shared {
 pub fn table<T: AuditTrail>(trail: Arc<T>, counters: Counters) -> (Table, Writer<T>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let shared = Arc::new(Shared { counters, unwritten: watch::Sender::new(0), lost: AtomicU64::new(0) });
-    (Table { queue: sender, shared: Arc::clone(&shared) }, Writer { trail, queue: receiver, shared })
+    (Table { queue: sender, shared: Arc::clone(&shared) }, Writer { trail, queue: receiver, shared, aside: Vec::new() })
 }
 
 // === impl Table ===
@@ -68,6 +78,12 @@ impl Table {
             self.shared.done(1);
             self.shared.lose(1);
         }
+    }
+
+    /// Waits until there is room for as many as there may be waiting, at most so long.
+    pub(super) async fn room(&self, limit: Duration) {
+        let mut unwritten = self.shared.unwritten.subscribe();
+        let _full = timeout(limit, unwritten.wait_for(|count| *count <= QUEUE / 2)).await;
     }
 
     pub(super) async fn drain(&self, limit: Duration) {
@@ -90,26 +106,74 @@ impl<T: AuditTrail> Writer<T> {
             if self.queue.recv_many(&mut batch, BATCH).await == 0 {
                 return std::future::pending().await;
             }
-            self.append(&batch).await;
-            self.shared.counters.written(batch.len());
-            self.shared.done(batch.len());
+            self.append(&mut batch).await;
+            self.try_aside().await;
             self.shared.report();
-            batch.clear();
         }
     }
 
-    async fn append(&self, batch: &[AuditRecord]) {
+    /// Writes them, or puts those aside that keep the others from being written.
+    async fn append(&mut self, batch: &mut Vec<AuditRecord>) {
         let mut pause = FIRST_PAUSE;
-        while let Err(error) = self.trail.append(batch.to_vec()).await {
+        while let Err(error) = self.write(batch).await {
             self.shared.report();
             if pause == FIRST_PAUSE {
                 warn(&error);
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            self.write_one_by_one(batch).await;
+            // What came meanwhile tells whether it is the table.
+            while batch.len() < BATCH
+                && let Ok(record) = self.queue.try_recv()
+            {
+                batch.push(record);
+            }
         }
         if pause > FIRST_PAUSE {
             tracing::info!(target: "tokenward", "the audit table can be written again");
+        }
+    }
+
+    async fn write(&self, batch: &mut Vec<AuditRecord>) -> Result<(), Error> {
+        if !batch.is_empty() {
+            self.trail.append(batch.clone()).await?;
+        }
+        self.shared.wrote(batch.len());
+        batch.clear();
+        Ok(())
+    }
+
+    /// Leaves those that failed, unless others did not; what was not tried comes first next time.
+    async fn write_one_by_one(&mut self, batch: &mut Vec<AuditRecord>) {
+        let (mut written, mut failed, mut rest) = (0, Vec::new(), mem::take(batch).into_iter());
+        for record in rest.by_ref() {
+            match self.trail.append(vec![record.clone()]).await {
+                Ok(()) => written += 1,
+                Err(_) => failed.push(record),
+            }
+            if written == 0 && failed.len() == AWAY {
+                break;
+            }
+        }
+        batch.extend(rest);
+        self.shared.wrote(written);
+        if written == 0 {
+            batch.append(&mut failed);
+        }
+        self.aside.extend(failed.into_iter().map(|record| (record, 0)));
+    }
+
+    /// Others have just been written.
+    async fn try_aside(&mut self) {
+        for (record, strikes) in mem::take(&mut self.aside) {
+            match self.trail.append(vec![record.clone()]).await {
+                Ok(()) => self.shared.wrote(1),
+                Err(error) if strikes + 1 >= STRIKES || self.aside.len() >= ASIDE => {
+                    self.shared.refuse(&record, &error);
+                }
+                Err(_) => self.aside.push((record, strikes + 1)),
+            }
         }
     }
 }
@@ -129,6 +193,19 @@ impl Shared {
     fn lose(&self, count: u64) {
         self.counters.dropped(count);
         self.lost.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn wrote(&self, count: usize) {
+        self.counters.written(count);
+        self.done(count);
+    }
+
+    /// The table takes others, and never this one.
+    fn refuse(&self, record: &AuditRecord, error: &Error) {
+        let (event, id, error) = (record.event.name(), record.id, error as &dyn std::error::Error);
+        tracing::error!(target: "tokenward", event, %id, error, "the audit table refuses a record: it is in the log alone");
+        self.counters.dropped(1);
+        self.done(1);
     }
 
     /// Not more often than a write is tried.

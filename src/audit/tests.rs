@@ -13,6 +13,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Kept {
     away: AtomicBool,
+    /// It does not take records of `FlushCache`, nor what comes with one.
+    picky: AtomicBool,
     records: Mutex<Vec<AuditRecord>>,
 }
 
@@ -28,6 +30,10 @@ impl AuditTrail for Kept {
     async fn append(&self, records: Vec<AuditRecord>) -> Result<(), Error> {
         if self.away.load(Ordering::Relaxed) {
             return Err(Error::Unavailable("it is away".into()));
+        }
+        let poisoned = records.iter().any(|record| record.event == AuditEvent::FlushCache);
+        if poisoned && self.picky.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("a column is too narrow".into()));
         }
         self.records.lock().expect("not poisoned").extend(records);
         Ok(())
@@ -115,11 +121,56 @@ async fn what_finds_the_queue_full_and_what_a_drain_leaves_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_the_table_refuses_holds_up_no_other_and_is_given_up() {
+    let (kept, audit) = start();
+    kept.picky.store(true, Ordering::Relaxed);
+    audit.begin(AuditEvent::FlushCache, who("alone")).end(Outcome::ok());
+    sleep(SECOND * 60).await;
+    assert_eq!(audit.counters().records_dropped.get(), 0, "nothing shows that it is not the table");
+    for round in 1..=4 {
+        (0..60).for_each(|_| audit.begin(AuditEvent::Revoke, who("")).end(Outcome::ok()));
+        sleep(SECOND * 10).await;
+        assert_eq!(kept.all().len(), 60 * round, "the others are written");
+    }
+    assert_eq!(audit.counters().records_dropped.get(), 1, "it is counted");
+    // One that was refused for a while only is not lost.
+    audit.begin(AuditEvent::FlushCache, who("for a while")).end(Outcome::ok());
+    audit.begin(AuditEvent::Revoke, who("")).end(Outcome::ok());
+    sleep(SECOND).await;
+    kept.picky.store(false, Ordering::Relaxed);
+    audit.begin(AuditEvent::Revoke, who("")).end(Outcome::ok());
+    audit.drain(SECOND).await;
+    assert_eq!((kept.all().len(), audit.counters().records_written.get()), (243, 243));
+    assert_eq!(audit.counters().records_dropped.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_ends_and_is_recorded_although_nobody_waits_any_more() {
+    let (kept, audit) = start();
+    let change = |outcome: Outcome| async move {
+        sleep(SECOND).await;
+        outcome
+    };
+    let failed = Outcome { code: "UNAVAILABLE", reason: "STORE_UNAVAILABLE".to_owned() };
+    for outcome in [Outcome::ok(), failed.clone()] {
+        let told = audit.begin(AuditEvent::Revoke, who("waits")).carry_through(change(outcome.clone()), Outcome::clone);
+        assert_eq!(told.await, Some(outcome.clone()));
+        let untold = audit.begin(AuditEvent::Revoke, who("went")).carry_through(change(outcome), Outcome::clone);
+        tokio::time::timeout(SECOND / 2, untold).await.expect_err("it takes longer");
+    }
+    // Nor does the end of the process come first.
+    audit.drain(SECOND * 10).await;
+    let outcomes: Vec<_> = kept.all().into_iter().map(|record| record.outcome).collect();
+    let untold = Outcome { code: "OK", reason: "CALLER_NOT_TOLD".to_owned() };
+    assert_eq!(outcomes, [Outcome::ok(), untold, failed.clone(), failed]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn refused_calls_that_have_no_record_are_told_of_without_another_call() {
     let (kept, audit) = start();
     tokio::spawn(audit.clone().run());
     for _ in 0..500 {
-        audit.refused(Rejection::Unauthenticated, &Arc::from(""), || (who("flood"), What::default()));
+        audit.refused(Rejection::Unauthenticated, Source::Others, || (who("flood"), What::default()));
     }
     advance(SECOND * 3).await;
     let told = async || {

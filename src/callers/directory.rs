@@ -15,6 +15,9 @@ pub struct Caller {
     pub name: Arc<str>,
     /// What its look-ups are charged to.
     pub quota: Arc<Quota>,
+    /// What its revocations are charged to: apart, so that whoever floods a gateway with made-up tokens does not keep it
+    /// from ending one.
+    pub revocations: Arc<Quota>,
 }
 
 /// A name in a certificate, and in the callers file. The two kinds never equal each other.
@@ -71,13 +74,26 @@ impl Caller {
     /// A caller of this name that may have so many look-ups a second find no active token; `None` for any number.
     #[must_use]
     pub fn new(name: &str, max_inactive_per_second: Option<NonZeroU32>) -> Self {
-        Self { name: name.into(), quota: Arc::new(Quota::per_second(max_inactive_per_second, Share::Fair)) }
+        Self::with_share(name, max_inactive_per_second, Share::Fair)
     }
 
     /// Whoever can connect, where callers are not known.
     #[must_use]
     pub fn anyone(max_inactive_per_second: Option<NonZeroU32>) -> Self {
-        Self { name: "".into(), quota: Arc::new(Quota::per_second(max_inactive_per_second, Share::Whole)) }
+        Self::with_share("", max_inactive_per_second, Share::Whole)
+    }
+
+    fn with_share(name: &str, limit: Option<NonZeroU32>, share: Share) -> Self {
+        let quota = || Arc::new(Quota::per_second(limit, share));
+        Self { name: name.into(), quota: quota(), revocations: quota() }
+    }
+
+    /// The same caller as `former`, with the limits that it has now: what it owes it still owes.
+    fn succeed(&mut self, former: &Self) {
+        for (quota, former) in [(&mut self.quota, &former.quota), (&mut self.revocations, &former.revocations)] {
+            former.follow(quota);
+            *quota = Arc::clone(former);
+        }
     }
 }
 
@@ -155,6 +171,16 @@ impl Directory {
         self.sans.extend(sans.into_iter().map(|san| (san, index)));
     }
 
+    /// Takes over what callers of the same names owe, and leaves what those of this directory will.
+    pub fn keep_debts(&mut self, known: &mut BTreeMap<Arc<str>, Caller>) {
+        for Entry { caller, .. } in &mut self.entries {
+            if let Some(former) = known.get(&caller.name) {
+                caller.succeed(former);
+            }
+        }
+        *known = self.entries.iter().map(|entry| (Arc::clone(&entry.caller.name), entry.caller.clone())).collect();
+    }
+
     /// How many callers there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -205,7 +231,7 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
 
@@ -249,6 +275,31 @@ mod tests {
     fn a_caller_may_use_its_own_methods_only() {
         let gateway = Caller::new("gateway", None);
         assert_eq!(name(Credential::Key("old"), REVOKE), Err(Refused::NotAllowed(gateway)));
+    }
+
+    #[test]
+    fn what_a_caller_owes_it_still_owes_when_the_file_is_read_again() {
+        let limited = |limit| {
+            let mut directory = Directory::default();
+            directory.add(Caller::new("gateway", NonZeroU32::new(limit)), Methods::All, [KeyDigest::of("key")], []);
+            directory
+        };
+        let of = |directory: &Directory| directory.admit(Some(Credential::Key("key")), REVOKE).expect("it may");
+        let (mut known, mut before, mut after) = (BTreeMap::new(), limited(1), limited(2));
+        before.keep_debts(&mut known);
+        (0..100).for_each(|_| of(&before).quota.charge());
+        let owed = of(&before).quota.exhausted().expect("much is owed");
+        after.keep_debts(&mut known);
+        let still = of(&after).quota.exhausted().expect("it is not forgiven");
+        assert!(owed < still + Duration::from_secs(10), "{owed:?} {still:?}");
+        (0..100).for_each(|_| of(&after).quota.charge());
+        let more = of(&after).quota.exhausted().expect("more is owed");
+        assert!(more < still + Duration::from_secs(51), "by the new limit: {more:?}");
+        assert_eq!(of(&after).revocations.exhausted(), None, "revocations are charged apart");
+        let mut other = Directory::default();
+        other.add(Caller::new("other", NonZeroU32::new(1)), Methods::All, [KeyDigest::of("key")], []);
+        other.keep_debts(&mut known);
+        assert_eq!(of(&other).quota.exhausted(), None, "another name");
     }
 
     #[test]

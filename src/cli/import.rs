@@ -37,6 +37,8 @@ enum From {
     /// the keys that they have. Keys of users that the user table does not have are left out; in schema `native`,
     /// create the users first. What is there already is left alone, so an import that was broken off is run again.
     ///
+    /// Each token that is imported is one record of the audit trail, in the log and in the table if there is one.
+    ///
     /// The old table still holds the keys in clear: drop it when nothing reads it any more. As long as it stands,
     /// another import brings back tokens that Django has deleted since.
     DrfAuthtoken(DrfAuthtoken),

@@ -51,6 +51,8 @@ pub enum AuditEvent {
     FlushCache,
     /// A call was not let through, whatever its method.
     CallRefused,
+    /// A token of another program was, or was to be, made good here by `tokenward import`.
+    ImportToken,
 }
 
 /// Who called, and from where.
@@ -58,7 +60,7 @@ pub enum AuditEvent {
 pub struct Who {
     /// The caller's name; empty where it has none, or is not known.
     pub caller: Arc<str>,
-    /// `ADDRESS:PORT`, or `unix:uid=NUMBER`.
+    /// `ADDRESS:PORT`, `unix:uid=NUMBER`, or `cli:uid=NUMBER` for a command on this host; an `ADDRESS`, or a `/64`, alone where it stands for several calls.
     pub peer: String,
     /// The names in the certificate that it showed, with a space between them; empty without one.
     pub certificate: String,
@@ -90,16 +92,20 @@ pub struct What {
 pub struct Outcome {
     /// gRPC's name of its status code, such as `OK` or `NOT_FOUND`.
     pub code: &'static str,
-    /// The reason of its `google.rpc.ErrorInfo`; empty when it is OK.
+    /// The reason of its `google.rpc.ErrorInfo`; empty when it is OK and the caller was told so.
     pub reason: String,
 }
+
+/// The reason of what was done although its caller could not be told.
+const CALLER_NOT_TOLD: &str = "CALLER_NOT_TOLD";
 
 /// Where records are kept. Implemented by the store.
 pub trait AuditTrail: Send + Sync + 'static {
     /// Adds records. Those that are there already are left.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: some may have been added; a retry is safe.
+    /// [`Error::Unavailable`]: some may have been added; a retry is safe. It does not tell a table that is away from one
+    /// that takes other records than these.
     ///
     /// # Cancel safety
     /// Once polled, it runs to its end whether or not the future is dropped.
@@ -122,6 +128,7 @@ impl AuditEvent {
             Self::DeleteUser => "DeleteUser",
             Self::FlushCache => "FlushCache",
             Self::CallRefused => "CallRefused",
+            Self::ImportToken => "ImportToken",
         }
     }
 }
@@ -141,9 +148,16 @@ impl Outcome {
         Self { code: "OK", reason: String::new() }
     }
 
-    /// Nobody waited for the answer any more. It may have been done.
+    /// Nobody waited for the answer any more, and nothing had been done.
     #[must_use]
     pub fn cancelled() -> Self {
         Self { code: "CANCELLED", reason: String::new() }
+    }
+
+    /// The same, of a call whose deadline had passed, or whose caller had gone: it was told something else, or nothing.
+    #[must_use]
+    pub fn untold(self) -> Self {
+        let reason = if self.code == "OK" { CALLER_NOT_TOLD.to_owned() } else { self.reason };
+        Self { reason, ..self }
     }
 }

@@ -24,8 +24,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// this one has to go into debt.)
 pub struct Quota {
     start: Instant,
-    /// Time that one look-up takes up; zero for no limit.
-    interval: Duration,
+    /// Nanoseconds that one look-up takes up; zero for no limit.
+    interval: AtomicU64,
     /// When all that was charged will have been worked off, in nanoseconds after `start`.
     worked_off: AtomicU64,
     share: Share,
@@ -63,7 +63,7 @@ impl Quota {
     /// So many look-ups a second; `None` for any number.
     #[must_use]
     pub fn per_second(limit: Option<NonZeroU32>, share: Share) -> Self {
-        let interval = limit.map_or(Duration::ZERO, |limit| SECOND / limit.get());
+        let interval = AtomicU64::new(nanos(limit.map_or(Duration::ZERO, |limit| SECOND / limit.get())));
         let (worked_off, under_way) = (AtomicU64::new(0), AtomicUsize::new(0));
         Self { start: Instant::now(), interval, worked_off, share, under_way }
     }
@@ -83,10 +83,15 @@ impl Quota {
         owed.checked_sub(self.start.elapsed() + SECOND).filter(|wait| !wait.is_zero())
     }
 
+    /// Goes by another's limit from now on.
+    pub fn follow(&self, other: &Self) {
+        self.interval.store(other.interval.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Counts a look-up that found no active token.
     pub fn charge(&self) {
-        let now = self.start.elapsed();
-        let later = |owed| Some(nanos(now.max(Duration::from_nanos(owed)) + self.interval));
+        let (now, interval) = (nanos(self.start.elapsed()), self.interval.load(Ordering::Relaxed));
+        let later = |owed: u64| Some(owed.max(now).saturating_add(interval));
         let _before = self.worked_off.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 }
@@ -156,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_seconds_worth_is_free_and_then_each_look_up_takes_its_time() {
-        let hourly = Quota { interval: Duration::from_hours(1), ..quota(1) };
+        let hourly = Quota { interval: AtomicU64::new(nanos(Duration::from_hours(1))), ..quota(1) };
         assert_eq!(hourly.exhausted(), None);
         hourly.charge();
         let wait = hourly.exhausted().expect("over the limit");

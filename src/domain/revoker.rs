@@ -7,6 +7,7 @@ use super::{
     error::Error,
     form::TokenForm,
     ports::{Clock, Ending, Revocation, RevocationCause, Target, TokenStore},
+    quota::Quota,
     record::UserId,
     token::Token,
 };
@@ -55,15 +56,26 @@ impl<S: TokenStore, C: Clock> Revoker<S, C> {
         }
     }
 
-    /// Ends one token. Ending an unknown or ended one is no error (RFC 7009, section 2.2).
+    /// Ends one token. Ending an unknown or ended one is no error (RFC 7009, section 2.2); it is charged to `quota`,
+    /// since it costs a transaction.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: it may or may not have ended; a retry is safe.
+    /// [`Error::RateLimited`]: nothing was done. [`Error::Unavailable`]: it may or may not have ended; a retry is safe.
     ///
     /// # Cancel safety
     /// Once polled, it runs to its end whether or not the future is dropped.
-    pub async fn revoke(&self, token: Named, cause: RevocationCause) -> Result<Revocation, Error> {
-        self.store.revoke(self.target(token), self.ending(cause)).await
+    pub async fn revoke(
+        &self,
+        token: Named,
+        cause: RevocationCause,
+        quota: Option<&Quota>,
+    ) -> Result<Revocation, Error> {
+        if let Some(retry_after) = quota.and_then(Quota::exhausted) {
+            return Err(Error::RateLimited { retry_after });
+        }
+        let revocation = self.store.revoke(self.target(token), self.ending(cause)).await?;
+        quota.filter(|_| revocation.count == 0).inspect(|quota| quota.charge());
+        Ok(revocation)
     }
 
     /// Ends every token of a user, sparing `except`.

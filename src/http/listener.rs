@@ -80,7 +80,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer { origin, sans: [].into() });
+        request.extensions_mut().insert(Peer { origin, certificate: None });
         answer(&router, activity, request)
     });
     let mut connection = std::pin::pin!(builder().serve_connection(TokioIo::new(io), service));

@@ -18,8 +18,8 @@ use crate::{
     callers::Caller,
     config,
     domain::{
-        AuditEvent, Authenticator, Clock, Freshness, Named, Outcome, Presented, RevocationCause, Revoker, Token,
-        TokenStore,
+        AuditEvent, Authenticator, Clock, Error, Freshness, Named, Outcome, Presented, Quota, RevocationCause, Revoker,
+        Token, TokenStore,
     },
     transport::{Counts, Door, record},
 };
@@ -75,20 +75,22 @@ impl<S: TokenStore, C: Clock> OAuth<S, C> {
         Ok(answer.verdict.map_or(Introspection::Inactive, |record| self.terms.active(&record)))
     }
 
-    async fn revoke(&self, request: Request) -> Result<Revoked, Refusal> {
+    async fn revoke(self: Arc<Self>, request: Request) -> Result<Revoked, Refusal> {
         let caller = self.admit(&request, REVOKE)?;
         let entry = self.door.audit.begin(AuditEvent::Revoke, record::who(&request, caller.name));
-        let answer = self.end(request, &entry.subject()).await;
-        entry.end(answer.as_ref().map_or_else(Refusal::outcome, |_| Outcome::ok()));
-        answer
+        let (subject, token) = (entry.subject(), token(request).await);
+        let ended = async move { self.end(token?, &caller.revocations, &subject).await };
+        let outcome = |answer: &Result<_, Refusal>| answer.as_ref().map_or_else(Refusal::outcome, |_| Outcome::ok());
+        let abandoned = || Err(Error::Unavailable("the request was abandoned".into()).into());
+        entry.carry_through(ended, outcome).await.unwrap_or_else(abandoned)
     }
 
-    async fn end(&self, request: Request, subject: &Subject) -> Result<Revoked, Refusal> {
-        let token = Token::parse(token(request).await?).ok().map(Named::Token);
+    async fn end(&self, token: String, quota: &Quota, subject: &Subject) -> Result<Revoked, Refusal> {
+        let token = Token::parse(token).ok().map(Named::Token);
         // RFC 7009, section 2.2: what is no token has ended already.
         let Some(token) = token.filter(|token| self.revoker.admits(token)) else { return Ok(Revoked::default()) };
         subject.token(self.revoker.token_id(&token));
-        let revocation = self.revoker.revoke(token, RevocationCause::Unspecified).await?;
+        let revocation = self.revoker.revoke(token, RevocationCause::Unspecified, Some(quota)).await?;
         subject.revoked(&revocation);
         Ok(revocation.propagation.into())
     }

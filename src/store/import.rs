@@ -27,7 +27,7 @@ use super::{
     rows,
     user_key::{self, UserKey},
 };
-use crate::domain::{Digest, Error, Hashing, Timestamp, Token, TokenKey, UserId};
+use crate::domain::{Digest, Error, Hashing, Timestamp, Token, TokenId, TokenKey, UserId};
 
 /// Tokens in one transaction.
 const PAGE: usize = 500;
@@ -69,6 +69,9 @@ pub struct Imported {
     pub share: f64,
 }
 
+/// The public name and the owner of a token that was written.
+pub type Written = (TokenId, UserId);
+
 /// A key to import. No `Debug`: nothing of it is a secret, but nobody needs to see it.
 struct Candidate {
     digest: Digest,
@@ -88,18 +91,19 @@ struct Page {
 // === impl Database ===
 
 impl Database {
-    /// Imports a table, telling how far it has come after each transaction.
+    /// Imports a table, telling after each transaction how far it has come, and which tokens it wrote; and waits
+    /// for what comes of that.
     ///
     /// # Errors
     /// [`Error::Unavailable`], also when there is no such table; what was imported before stays.
     ///
     /// # Cancel safety
     /// A transaction that was begun runs to its end.
-    pub async fn import(
+    pub async fn import<F: Future<Output = ()>>(
         &self,
         import: Import,
         hashing: Hashing,
-        mut seen: impl FnMut(&Imported),
+        mut seen: impl FnMut(&Imported, Vec<Written>) -> F,
     ) -> Result<Imported, Error> {
         let import = Arc::new(import);
         let begun = self.write(async move |inner| now(&inner).await).await?;
@@ -107,17 +111,17 @@ impl Database {
         let (mut done, mut after) = (Imported::default(), Zeroizing::default());
         loop {
             let import = Arc::clone(&import);
-            let (page, counts) = self
+            let (page, counts, new) = self
                 .write(async move |inner| {
                     let page = read(&inner, &import.table, hashing, &after).await?;
-                    let counts = repeat(|| take(&inner, &page, expiry, import.mode)).await?;
-                    Ok((page, counts))
+                    let (counts, new) = repeat(|| take(&inner, &page, expiry, import.mode)).await?;
+                    Ok((page, counts, new))
                 })
                 .await?;
             done.add(&counts);
             let last = page.last.filter(|_| page.rows == PAGE);
             done.share = last.as_ref().map_or(1.0, |key| place(key));
-            seen(&done);
+            seen(&done, new).await;
             match last {
                 Some(key) => after = key,
                 None => return Ok(done),
@@ -146,10 +150,15 @@ async fn read(inner: &Inner, table: &str, hashing: Hashing, after: &Zeroizing<St
 }
 
 /// Writes what is not there, in one transaction that holds the users.
-async fn take(inner: &Inner, page: &Page, expiry: Option<Timestamp>, mode: ImportMode) -> Result<Imported, StoreError> {
+async fn take(
+    inner: &Inner,
+    page: &Page,
+    expiry: Option<Timestamp>,
+    mode: ImportMode,
+) -> Result<(Imported, Vec<Written>), StoreError> {
     let mut counts = page.counts;
     if page.candidates.is_empty() {
-        return Ok(counts);
+        return Ok((counts, vec![]));
     }
     let transaction = inner.upkeep.begin().await?;
     let users = users(inner, &transaction, &page.candidates).await?;
@@ -169,13 +178,14 @@ async fn take(inner: &Inner, page: &Page, expiry: Option<Timestamp>, mode: Impor
     counts.new = new.len() as u64;
     if mode == ImportMode::Count {
         transaction.rollback().await?;
-        return Ok(counts);
+        return Ok((counts, vec![]));
     }
     if !new.is_empty() {
         insert(inner, &transaction, &new, expiry).await?;
     }
     transaction.commit().await?;
-    Ok(counts)
+    let written = new.iter().map(|candidate| (candidate.digest.token_id(), candidate.user.id.clone()));
+    Ok((counts, written.collect()))
 }
 
 /// Those of the users that there are, held so that none goes before its tokens are written.

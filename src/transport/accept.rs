@@ -122,11 +122,10 @@ where
     }
 
     async fn secured<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, io: I, origin: Origin, place: &Place) {
-        let peer = |sans| Peer { origin, sans };
-        let Some(tls) = &self.tls else { return self.speak(io, peer([].into()), place).await };
-        let config = tls.get();
-        match self.stop.run_until_cancelled(tls::accept(&config, io)).await {
-            Some(Ok((io, sans))) => self.speak(io, peer(sans), place).await,
+        let peer = |certificate| Peer { origin, certificate };
+        let Some(tls) = &self.tls else { return self.speak(io, peer(None), place).await };
+        match self.stop.run_until_cancelled(tls::accept(tls, io)).await {
+            Some(Ok((io, shown))) => self.speak(io, peer(shown.map(Arc::new)), place).await,
             Some(Err(error)) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed");
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Request, header::AUTHORIZATION};
 
-use super::listener::Origin;
+use super::{certificate::Shown, listener::Origin};
 use crate::{
     callers::{Caller, Credential, Directory, Refused, San},
     domain::Quota,
@@ -24,11 +24,25 @@ pub enum Gate {
     Callers(Live<Directory>),
 }
 
-/// What a connection knows of its peer: where it is, and the names in its certificate, if it has one.
+/// What a connection knows of its peer: where it is, and its certificate, if it has one with names.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) origin: Origin,
-    pub(crate) sans: Arc<[San]>,
+    pub(crate) certificate: Option<Arc<Shown>>,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// The names that its certificate proves.
+    fn proven(&self) -> &[San] {
+        self.certificate.as_ref().map(|shown| shown.proven()).unwrap_or_default()
+    }
+
+    /// The names in its certificate.
+    pub(super) fn named(&self) -> &[San] {
+        self.certificate.as_ref().map(|shown| shown.named()).unwrap_or_default()
+    }
 }
 
 // === impl Gate ===
@@ -72,9 +86,14 @@ pub(super) fn quota<T>(request: &tonic::Request<T>) -> Option<Arc<Quota>> {
     request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.quota))
 }
 
+/// What a call's revocations of what is not active are charged to.
+pub(super) fn revocation_quota<T>(request: &tonic::Request<T>) -> Option<Arc<Quota>> {
+    request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.revocations))
+}
+
 fn admit<B>(directory: &Directory, request: &Request<B>) -> Result<Caller, Refused> {
     let path = request.uri().path();
-    let sans = request.extensions().get::<Peer>().map(|peer| &*peer.sans).unwrap_or_default();
+    let sans = request.extensions().get::<Peer>().map(Peer::proven).unwrap_or_default();
     let credential = match key(request.headers()) {
         Ok(Some(key)) => Some(Credential::Key(key)),
         Ok(None) => Some(Credential::Certificate(sans)).filter(|_| !sans.is_empty()),

@@ -99,8 +99,8 @@ impl Terms {
         }
     }
 
-    /// Serves until the peer leaves or there is a reason to close: age, idleness, `stop` (each with the grace for
-    /// requests under way), or answers that the peer does not read.
+    /// Serves until the peer leaves or there is a reason to close: age, idleness, a certificate that has lapsed, `stop`
+    /// (each with the grace for requests under way), or answers that the peer does not read.
     pub(super) async fn serve<I, S, F>(
         &self,
         io: I,
@@ -116,6 +116,7 @@ impl Terms {
             + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Unpin + Send + 'static,
     {
+        let certificate = peer.certificate.clone();
         let service = Peered { services, peer, activity: Arc::clone(activity) };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
         let start = Instant::now();
@@ -137,8 +138,12 @@ impl Terms {
                     tracing::debug!("a connection is closed: its peer does not read its answers");
                     return;
                 } else {
+                    // One that asks nothing is looked at here.
+                    certificate.as_ref().inspect(|shown| { shown.is_good(); });
                     continue;
                 },
+                Some(()) = OptionFuture::from(certificate.as_ref().map(|shown| shown.lapsed())),
+                    if leave_by.is_none() => self.grace,
                 Some(()) = OptionFuture::from(leave_by.map(sleep_until)) => return,
                 () = stop.cancelled(), if leave_by.is_none() => self.drain,
                 () = sleep_until(retire_at), if leave_by.is_none() => self.grace,

@@ -4,6 +4,7 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,7 +14,10 @@ use std::{
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
@@ -22,11 +26,13 @@ use super::{
     Door,
     caller::is_probe,
     counted::{code, counted},
+    crowd::Crowd,
     record, status,
     whole::Whole,
 };
 use crate::{
     config,
+    domain::Error,
     metrics::{CallerRejection, rpc::Call},
     request::{self, RequestId},
     spans,
@@ -50,9 +56,18 @@ type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>
 pub struct EdgeLayer {
     door: Door,
     places: Arc<Semaphore>,
+    /// Calls whose message is yet to come: as many again, of whom one more sends the oldest away.
+    awaited: Arc<Crowd>,
     deadline: Duration,
     /// Longest message that is waited for, in bytes.
     longest: usize,
+}
+
+/// A call, as far as everything that becomes of it is told in the same way.
+struct Seen {
+    call: Call,
+    id: RequestId,
+    span: Span,
 }
 
 /// A service behind the edge.
@@ -68,26 +83,97 @@ impl EdgeLayer {
     /// What `door` lets through, within the server's bounds.
     #[must_use]
     pub fn new(door: Door, settings: &config::Server) -> Self {
-        let places = usize::try_from(settings.max_concurrent_requests).unwrap_or(usize::MAX);
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        let most = usize::try_from(settings.max_concurrent_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (places, awaited) = (Arc::new(Semaphore::new(most)), Crowd::new(most));
         let longest = usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX);
-        Self { door, places, deadline: settings.request_timeout, longest }
+        Self { door, places, awaited, deadline: settings.request_timeout, longest }
+    }
+
+    /// Answers a call whose message is there, or will never be.
+    fn answer<S>(
+        &self,
+        inner: &mut S,
+        mut request: Request<Whole<Incoming>>,
+        deadline: Duration,
+        seen: Seen,
+    ) -> Answer<S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<Body>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+    {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        // Health must answer while load is shed, or an overloaded replica looks dead.
+        if place.is_none() && !is_probe(request.uri().path()) {
+            return self.refuse(request.into_body().into_rest(), self.overloaded(), seen);
+        }
+        let (id, span) = (seen.id.clone(), seen.span.clone());
+        let entry = id.scope_now(|| record::begin(&self.door.audit, &mut request));
+        let answer = id.scope_now(|| inner.call(request.map(Body::new)));
+        let answer = async move {
+            let answer = async move {
+                let _place = place;
+                answer.await.map(explain)
+            };
+            let answer = async move {
+                match entry {
+                    Some(entry) => {
+                        entry.carry_through(answer, record::outcome).await.unwrap_or_else(|| Ok(abandoned()))
+                    }
+                    None => answer.await,
+                }
+            };
+            let answer = timeout(deadline, answer).await;
+            answer.unwrap_or_else(|_| Ok(status::deadline_exceeded().into_http())).map(|answer| seen.tell(answer))
+        };
+        Box::pin(id.scope(answer).instrument(span))
+    }
+
+    /// Waits for the message, which takes no place before it is there: whoever announces many and sends none keeps
+    /// nobody from being answered.
+    fn answer_later<S>(
+        &self,
+        mut inner: S,
+        mut request: Request<Whole<Incoming>>,
+        deadline: Duration,
+        seen: Seen,
+    ) -> Answer<S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<Body>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+    {
+        let (layer, began) = (self.clone(), Instant::now());
+        Box::pin(async move {
+            let place = layer.awaited.admit();
+            let come = async {
+                tokio::select! {
+                    biased;
+                    () = request.body_mut().begun() => Ok(()),
+                    () = place.given_away() => Err(layer.overloaded()),
+                }
+            };
+            let come = timeout(deadline, come).await.unwrap_or_else(|_| Err(status::deadline_exceeded()));
+            drop(place);
+            match come {
+                Ok(()) => layer.answer(&mut inner, request, deadline.saturating_sub(began.elapsed()), seen).await,
+                Err(refused) => Ok(seen.tell(refused.into_http())),
+            }
+        })
+    }
+
+    fn overloaded(&self) -> Status {
+        self.door.rpcs.rejected.of(CallerRejection::Overloaded).inc();
+        status::overloaded(RETRY_AFTER)
     }
 
     /// Answers without the services. A stream that is closed before its body was read counts against the
     /// connection (h2 takes it for an attack), and the caller would lose its other calls too.
-    fn refuse<E: Send + 'static>(
-        &self,
-        request: Request<Incoming>,
-        refused: Status,
-        call: Call,
-        id: RequestId,
-        span: Span,
-    ) -> Answer<E> {
+    fn refuse<E: Send + 'static>(&self, body: Incoming, refused: Status, seen: Seen) -> Answer<E> {
         let deadline = self.deadline;
         Box::pin(async move {
-            let _unread = timeout(deadline, read_to_the_end(request.into_body())).await;
-            Ok(told_of(refused.into_http(), call, &span, &id))
+            let _unread = timeout(deadline, read_to_the_end(body)).await;
+            Ok(seen.tell(refused.into_http()))
         })
     }
 }
@@ -104,7 +190,7 @@ impl<S> Layer<S> for EdgeLayer {
 
 impl<S> Service<Request<Incoming>> for Edge<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -117,53 +203,50 @@ where
     }
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
-        let door = &self.layer.door;
+        let layer = &self.layer;
+        let door = &layer.door;
         let (call, id) = (door.rpcs.begin(request.uri().path()), RequestId::of(request.headers()));
         // Those that are refused have one too.
         let span = spans::rpc(call.path(), request.headers());
-        if let Err(refused) = span.in_scope(|| id.scope_now(|| door.gate.admit(&mut request))) {
-            span.in_scope(|| id.scope_now(|| record::refused(door, &request, request.uri().path(), &refused)));
-            return self.layer.refuse(request, refused.into(), call, id, span);
+        let seen = Seen { call, id, span };
+        if let Err(refused) = seen.scope(|| door.gate.admit(&mut request)) {
+            seen.scope(|| record::refused(door, &request, request.uri().path(), &refused));
+            return layer.refuse(request.into_body(), refused.into(), seen);
         }
-        // Health must answer while load is shed, or an overloaded replica looks dead.
-        let probe = is_probe(request.uri().path());
-        let place = Arc::clone(&self.layer.places).try_acquire_owned().ok();
-        if place.is_none() && !probe {
-            self.layer.door.rpcs.rejected.of(CallerRejection::Overloaded).inc();
-            return self.layer.refuse(request, status::overloaded(RETRY_AFTER), call, id, span);
+        let deadline = callers_deadline(&request).map_or(layer.deadline, |asked| asked.min(layer.deadline));
+        let mut request = request.map(|body| Whole::new(body, layer.longest));
+        // Nearly always it has come with the headers.
+        if request.body_mut().has_begun() || is_probe(request.uri().path()) {
+            return layer.answer(&mut self.inner, request, deadline, seen);
         }
-        let seen = span.clone();
-        let deadline = callers_deadline(&request).map_or(self.layer.deadline, |asked| asked.min(self.layer.deadline));
-        let entry = id.scope_now(|| record::begin(&self.layer.door.audit, &mut request));
-        let longest = self.layer.longest;
-        let answer = id.scope_now(|| self.inner.call(request.map(|body| Body::new(Whole::new(body, longest)))));
-        let told = id.clone();
-        Box::pin(
-            id.scope(async move {
-                let _place = place;
-                let answer = match timeout(deadline, answer).await {
-                    Ok(answer) => answer.map(explain),
-                    Err(_) => Ok(status::deadline_exceeded().into_http()),
-                };
-                if let Some(entry) = entry {
-                    entry.end(record::outcome(&answer));
-                }
-                answer.map(|answer| told_of(answer, call, &seen, &told))
-            })
-            .instrument(span),
-        )
+        // The one that is ready (tower's contract); its clone takes the next call.
+        let next = self.inner.clone();
+        self.layer.answer_later(mem::replace(&mut self.inner, next), request, deadline, seen)
     }
 }
 
-/// An answer, once it has been counted and traced; with the id that the client gave, or one to report a failure with.
-fn told_of(mut answer: Response<Body>, call: Call, span: &Span, id: &RequestId) -> Response<Body> {
-    let code = code(answer.headers());
-    spans::ended(span, code.unwrap_or(Code::Ok).into(), answer.headers_mut());
-    let answer = counted(answer, code, call);
-    if code.is_some_and(|code| code != Code::Ok) || matches!(id, RequestId::Given(_)) {
-        return named(answer, id);
+// === impl Seen ===
+
+impl Seen {
+    fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.span.in_scope(|| self.id.scope_now(work))
     }
-    answer
+
+    /// An answer, once it has been counted and traced; with the id that the client gave, or one to report a failure with.
+    fn tell(self, mut answer: Response<Body>) -> Response<Body> {
+        let code = code(answer.headers());
+        spans::ended(&self.span, code.unwrap_or(Code::Ok).into(), answer.headers_mut());
+        let answer = counted(answer, code, self.call);
+        if code.is_some_and(|code| code != Code::Ok) || matches!(self.id, RequestId::Given(_)) {
+            return named(answer, &self.id);
+        }
+        answer
+    }
+}
+
+/// What is said of a call that has ended by itself, which only a defect of ours makes it do.
+fn abandoned() -> Response<Body> {
+    Status::from(Error::Unavailable("the call was abandoned".into())).into_http()
 }
 
 fn named(mut answer: Response<Body>, id: &RequestId) -> Response<Body> {

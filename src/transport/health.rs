@@ -32,9 +32,11 @@ use crate::{
     proto::health::{HealthListRequest, HealthListResponse, health_server},
 };
 
+use super::crowd::Crowd;
+
 mod watches;
 
-use watches::{WatchStream, Watches};
+use watches::WatchStream;
 
 /// Streams of Watch at once; one more ends the oldest.
 const MAX_WATCHES: usize = 1024;
@@ -86,7 +88,7 @@ pub enum RedisLoss {
 pub struct Probes {
     statuses: watch::Receiver<Statuses>,
     check: HealthService,
-    watches: Arc<Watches>,
+    watches: Arc<Crowd>,
     draining: CancellationToken,
 }
 
@@ -117,7 +119,7 @@ impl Reporter {
         let (statuses, receiver) = watch::channel(Statuses::new());
         let tonic = HealthReporter::new();
         let check = HealthService::from_health_reporter(tonic.clone());
-        let watches = Watches::new(MAX_WATCHES);
+        let watches = Crowd::new(MAX_WATCHES);
         let probes = Probes { statuses: receiver, check, watches, draining: draining.clone() };
         let reporter = Self { components, policy, tonic, statuses, draining };
         reporter.publish().await;

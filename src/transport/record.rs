@@ -6,9 +6,9 @@ use http::{Request, Response};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 
-use super::{Door, caller::Peer};
+use super::{Door, caller::Peer, listener::Origin};
 use crate::{
-    audit::{Audit, Entry, Rejection, Subject},
+    audit::{self, Audit, Entry, Rejection, Source, Subject},
     callers::{self, Caller, Refused},
     domain::{AuditEvent, Outcome, What, Who},
     metrics::CallerRejection,
@@ -57,11 +57,24 @@ pub(crate) fn refused<B>(door: &Door, request: &Request<B>, path: &str, refused:
         Refused::NotAllowed(caller) => (Rejection::NotAllowed, CallerRejection::NotAllowed, caller.name.clone()),
     };
     door.rpcs.rejected.of(counted).inc();
-    door.audit.refused(rejection, &caller, || {
+    let source = match refused {
+        Refused::Unauthenticated => Source::Peer(request.extensions().get::<Peer>().map_or(audit::Peer::Unknown, peer)),
+        Refused::NotAllowed(_) => Source::Caller(caller.clone()),
+    };
+    door.audit.refused(rejection, source, || {
         // What is no method of ours may be any text.
         let method = Some(callers::method(path).unwrap_or("unknown"));
         (who(request, caller.clone()), What { method, ..What::default() })
     });
+}
+
+/// Where its calls are counted, when they are not let through.
+fn peer(peer: &Peer) -> audit::Peer {
+    match peer.origin {
+        Origin::Tcp(Some(address)) => audit::Peer::Address(address.ip()),
+        Origin::Unix(Some(user)) => audit::Peer::User(user),
+        Origin::Tcp(None) | Origin::Unix(None) => audit::Peer::Unknown,
+    }
 }
 
 /// How a call ended. Without a status among the headers it has a message, and is OK.
@@ -77,7 +90,7 @@ pub(super) fn outcome<E>(answer: &Result<Response<Body>, E>) -> Outcome {
 /// The caller of this name, as the request and its connection show it.
 pub(crate) fn who<B>(request: &Request<B>, caller: Arc<str>) -> Who {
     let peer = request.extensions().get::<Peer>();
-    let names = peer.map(|peer| peer.sans.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+    let names = peer.map(|peer| peer.named().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     Who {
         caller,
         peer: peer.map(|peer| peer.origin.to_string()).unwrap_or_default(),

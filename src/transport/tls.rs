@@ -6,15 +6,18 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use rustls::{
     InconsistentKeys, RootCertStore, ServerConfig,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
@@ -25,19 +28,29 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use webpki::EndEntityCert;
 use zeroize::Zeroize as _;
 
+use super::certificate::Shown;
 use crate::{
     callers::San,
     config::Server,
-    reload::{Files, Privacy},
+    reload::{Files, Live, Privacy},
 };
 
 /// Longest time for a handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 const ALPN: &[u8] = b"h2";
 
+/// Configurations that were loaded.
+static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+
 /// What a handshake is made with.
 #[derive(Debug)]
-pub struct Config(Arc<ServerConfig>);
+pub struct Config {
+    server: Arc<ServerConfig>,
+    /// Who judges callers' certificates, where they are asked for.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Tells this one from those before it.
+    generation: u64,
+}
 
 /// The PEM files.
 #[derive(Clone, Debug)]
@@ -126,13 +139,14 @@ impl Pem {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("ring speaks TLS 1.2 and 1.3");
-        let builder = match ca {
+        let verifier = ca.map(|ca| {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.authorities()?), provider);
+            verifier.allow_unauthenticated().build().map_err(|error| ca.unusable(error))
+        });
+        let verifier = verifier.transpose()?;
+        let builder = match verifier.clone() {
             None => builder.with_no_client_auth(),
-            Some(ca) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.authorities()?), provider);
-                let verifier = verifier.allow_unauthenticated().build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| ca.unusable(error))?)
-            }
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
         let pair = |source| Error::Pair { cert: self.cert.clone(), key: self.key.clone(), source };
         let pair = certified(cert, key).map_err(pair)?;
@@ -140,7 +154,27 @@ impl Pem {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Config(Arc::new(config)))
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        Ok(Config { server: Arc::new(config), verifier, generation })
+    }
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Another number for each one that is loaded.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether a chain, of which the caller has proven to hold the key, is good now.
+    ///
+    /// # Errors
+    /// Why it is not; always where no certificates are asked for.
+    pub(super) fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<(), rustls::Error> {
+        let verifier = self.verifier.as_ref().ok_or(rustls::Error::General("none is asked for".to_owned()))?;
+        let (own, others) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        verifier.verify_client_cert(own, others, UnixTime::now()).map(drop)
     }
 }
 
@@ -192,15 +226,19 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Makes a handshake, within [`HANDSHAKE_LIMIT`], and tells the names in the peer's certificate.
-pub(super) async fn accept<I>(config: &Config, io: I) -> io::Result<(TlsStream<I>, Arc<[San]>)>
+/// Makes a handshake, within [`HANDSHAKE_LIMIT`], and tells what certificate the peer has shown, if it names anybody.
+pub(super) async fn accept<I>(tls: &Live<Config>, io: I) -> io::Result<(TlsStream<I>, Option<Shown>)>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(Arc::clone(&config.0)).accept(io)).await??;
+    let config = tls.get();
+    let stream = timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(Arc::clone(&config.server)).accept(io)).await??;
     let (_, session) = stream.get_ref();
-    let sans = session.peer_certificates().and_then(|chain| chain.first()).map(sans).unwrap_or_default();
-    Ok((stream, sans.into()))
+    let chain: Vec<_> =
+        session.peer_certificates().unwrap_or_default().iter().map(|it| it.clone().into_owned()).collect();
+    let sans = chain.first().map(sans).unwrap_or_default();
+    let shown = (!sans.is_empty()).then(|| Shown::new(chain, sans, &config, tls.clone()));
+    Ok((stream, shown))
 }
 
 /// The DNS names and URIs of a certificate that was verified.

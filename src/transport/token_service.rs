@@ -10,7 +10,7 @@ use crate::{
 };
 
 use super::{
-    caller::{issuer, quota},
+    caller::{issuer, quota, revocation_quota},
     convert, record,
 };
 
@@ -150,7 +150,7 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
     }
 
     async fn revoke(&self, request: Request<pb::RevokeRequest>) -> Result<Response<pb::RevokeResponse>, Status> {
-        let subject = record::subject(&request);
+        let (subject, quota) = (record::subject(&request), revocation_quota(&request));
         let request = request.into_inner();
         let cause = convert::revocation_cause(request.reason)?;
         subject.cause(cause);
@@ -162,7 +162,7 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
             }));
         };
         subject.token(self.revoker.token_id(&target));
-        let revocation = self.revoker.revoke(target, cause).await?;
+        let revocation = self.revoker.revoke(target, cause, quota.as_deref()).await?;
         subject.revoked(&revocation);
         Ok(Response::new(pb::RevokeResponse {
             revoked: revocation.count > 0,

@@ -4,10 +4,12 @@
 //! sends none would have the service hold them all. Here what has come is all that is held.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use futures::FutureExt as _;
 use hyper::body::{Body, Frame, SizeHint};
 use prost::bytes::{Buf as _, Bytes, BytesMut};
 
@@ -22,6 +24,8 @@ pub(super) struct Whole<B> {
     /// Longest message that is waited for, in bytes; tonic refuses a longer one by its prefix.
     longest: usize,
     held: BytesMut,
+    /// What came before anybody asked for it.
+    first: Option<Frame<Bytes>>,
     /// What came after the data.
     last: Option<Frame<Bytes>>,
 }
@@ -30,7 +34,12 @@ pub(super) struct Whole<B> {
 
 impl<B> Whole<B> {
     pub(super) fn new(body: B, longest: usize) -> Self {
-        Self { body, longest, held: BytesMut::new(), last: None }
+        Self { body, longest, held: BytesMut::new(), first: None, last: None }
+    }
+
+    /// What is yet to come, of a body that nobody wants.
+    pub(super) fn into_rest(self) -> B {
+        self.body
     }
 
     /// What to hand on, now that these bytes have come: all but a message at the end that is not whole yet.
@@ -66,11 +75,37 @@ impl<B> Whole<B> {
     }
 }
 
+impl<B: Body<Data = Bytes> + Unpin> Whole<B> {
+    /// Waits until there is a message to hand on, or it is known that there will be none.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn begun(&mut self) {
+        poll_fn(|cx| {
+            if self.first.is_none()
+                && let Some(Ok(frame)) = ready!(Pin::new(&mut *self).poll_frame(cx))
+            {
+                self.first = Some(frame);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Whether [`Self::begun`] has nothing to wait for.
+    pub(super) fn has_begun(&mut self) -> bool {
+        self.begun().now_or_never().is_some()
+    }
+}
+
 impl<B: Body<Data = Bytes> + Unpin> Body for Whole<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         loop {
             if let Some(last) = self.last.take() {
                 return Poll::Ready(Some(Ok(last)));
@@ -93,7 +128,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Whole<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.last.is_none() && self.body.is_end_stream()
+        self.first.is_none() && self.held.is_empty() && self.last.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -144,10 +144,43 @@ async fn a_flood_of_refused_calls_is_a_few_records_that_count_the_rest() {
     let records = records(&server.output());
     let told: u64 = records
         .iter()
-        .map(|record| u64::from(record["peer"].is_string()) + record["suppressed"].as_u64().unwrap_or(0))
+        .map(|record| u64::from(record["method"].is_string()) + record["suppressed"].as_u64().unwrap_or(0))
         .sum();
     assert_eq!(told, FLOOD, "each one has a record or is counted in one: {records:#?}");
     assert!(records.len() < 100, "{} records", records.len());
+    assert!(records.iter().all(|record| record["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1"))));
+}
+
+/// What the database holds up is done after the deadline, and recorded as it ended; so is what its caller leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_outlives_its_deadline_is_recorded_with_its_real_outcome() {
+    let patient = ("TOKENWARD_DATABASE__STATEMENT_TIMEOUT", "15s");
+    let mut stack = Stack::start_with(On::Postgres, With::Memory, &[JSON, patient]).await;
+    let client = stack.client();
+    let (late, left) = (client.issue("late").await, client.issue("left").await);
+    let holder = sql::connect(&stack.postgres().server.admin_url()).await.expect("the administrator may connect");
+    let hold = "BEGIN; SELECT * FROM tokenward_token FOR UPDATE";
+    holder.execute_unprepared(hold).await.expect("nobody else holds them");
+    let revoke =
+        |secret: &str| RevokeRequest { target: Some(Target::Token(secret.to_owned())), ..RevokeRequest::default() };
+    let mut timely = tonic::Request::new(revoke(&late.secret));
+    timely.set_timeout(Duration::from_millis(300));
+    let refused = client.tokens.clone().revoke(timely).await.expect_err("the rows are held");
+    // Its client may give up first.
+    assert!(matches!(refused.code(), Code::DeadlineExceeded | Code::Cancelled), "{refused:?}");
+    let mut tokens = client.tokens.clone();
+    let leaving = tokens.revoke(revoke(&left.secret));
+    tokio::time::timeout(Duration::from_millis(300), leaving).await.expect_err("the rows are held");
+    assert_eq!(records(&stack.server.output()).len(), 2, "nothing is recorded of what has not ended");
+    holder.execute_unprepared("COMMIT").await.expect("they are released");
+    let records = logged(&stack.server, 4).await;
+    for (token, user) in [(&late, "late"), (&left, "left")] {
+        let ended = |record: &&Value| record["event"] == "Revoke" && record["token_id"] == token.token_id.as_str();
+        let record = records.iter().find(ended).expect("each has a record");
+        let told = [&record["code"], &record["reason"], &record["revoked"], &record["user_id"]];
+        assert_eq!(told, [&Value::from("OK"), &"CALLER_NOT_TOLD".into(), &1.into(), &user.into()], "{record}");
+        assert!(!client.authenticate(&token.secret).await.active);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tokenward::proto::{IssueTokenRequest, RevokeRequest, revoke_request::Target};
 
 use crate::harness::{
+    canary,
     client::{Client, Issued, for_user},
     server::{Settings, directory, setting},
 };
@@ -13,8 +14,8 @@ use crate::harness::{
 mod envoy;
 mod every;
 mod examples;
-mod ext_authz;
-mod http;
+pub(crate) mod ext_authz;
+pub(crate) mod http;
 mod introspection;
 
 /// A key of the caller that may do everything.
@@ -39,6 +40,7 @@ const ENABLED: (&str, &str) = ("TOKENWARD_EXT_AUTHZ__ENABLED", "true");
 
 /// A directory with the callers file and the keys, and the setting that names the file.
 fn callers() -> (TempDir, Settings) {
+    [ADMIN, ENVOY].into_iter().for_each(canary::know);
     let dir = directory();
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("it is writable");
     write("admin.keys", ADMIN);

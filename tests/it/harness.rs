@@ -8,6 +8,7 @@ pub(crate) mod canary;
 pub(crate) mod client;
 pub(crate) mod envoy;
 pub(crate) mod eventually;
+mod held;
 pub(crate) mod http;
 pub(crate) mod loopback;
 pub(crate) mod mariadb;

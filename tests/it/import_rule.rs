@@ -17,7 +17,7 @@ const RULES: [(&str, &[&str]); 26] = [
     ("mutant", &[]),
     ("reload", &[]),
     ("threads", &[]),
-    ("audit", &["domain"]),
+    ("audit", &["domain", "request"]),
     ("tls", &["reload"]),
     ("callers", &["domain", "config", "proto", "reload"]),
     ("request", &[]),

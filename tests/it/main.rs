@@ -27,6 +27,7 @@ mod queries;
 mod replicas;
 mod rpc;
 mod secrets;
+mod security;
 mod shutdown;
 mod sliding;
 mod token_format;

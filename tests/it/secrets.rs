@@ -1,8 +1,9 @@
-//! Secrets stay where they belong: a sweep over what the service does and what goes wrong with it, at log level trace
-//! and in both forms of log lines, and then a search of everything that must not hold a part of one.
+//! Secrets stay where they belong: a sweep over what the service does and what goes wrong with it, at log level trace,
+//! with every call traced and in both forms of log lines, and then a search of everything that must not hold a part of
+//! one.
 //!
 //! What holds one by contract is the answer of IssueToken and RotateToken, which is not searched. Every other test of
-//! the suite is searched as well, by the harness (`harness/canary.rs`).
+//! the suite is searched as well, by the harness (`harness/canary.rs`, `harness/held.rs`).
 
 use std::{fs, path::Path};
 
@@ -12,6 +13,9 @@ use tokenward::proto::{GetStatusRequest, IssueTokenRequest};
 use crate::harness::{
     canary::Canaries,
     client::{Client, Issued},
+    eventually::eventually,
+    http,
+    otlp::Collector,
     redis::Redis,
     server::{Server, Settings, directory, setting, tokenward},
     sql,
@@ -19,6 +23,7 @@ use crate::harness::{
     template,
 };
 
+mod doors;
 mod sweep;
 
 /// Passwords and keys that are searched for.
@@ -44,6 +49,17 @@ const CALLERS: &str = r#"
     methods = ["TokenService/Authenticate"]
 "#;
 
+/// Of what there are records, and spans, before they are searched.
+const AUDITED: [&str; 6] = ["IssueToken", "Revoke", "RotateToken", "DeleteUser", "FlushCache", "CallRefused"];
+const TRACED: [&str; 6] = [
+    "tokenward.v1.TokenService/Authenticate",
+    "tokenward.v1.TokenService/Revoke",
+    "envoy.service.auth.v3.Authorization/Check",
+    "POST /introspect",
+    "GETRANGE",
+    "find",
+];
+
 /// A service whose every secret is a canary.
 struct Scene {
     server: Server,
@@ -53,6 +69,7 @@ struct Scene {
     settings: Settings,
     /// The callers file and the keys.
     callers: TempDir,
+    collector: Collector,
     tokens: Vec<Issued>,
     /// What was seen: where, and what.
     seen: Vec<(String, Vec<u8>)>,
@@ -68,7 +85,7 @@ impl Scene {
         for (name, text) in [("admin.keys", ADMIN), ("gateway.keys", GATEWAY), ("callers.toml", CALLERS)] {
             fs::write(callers.path().join(name), text).expect("a test's directory is writable");
         }
-        let file = callers.path().join("callers.toml");
+        let (file, collector) = (callers.path().join("callers.toml"), Collector::start().await);
         let database = format!("postgres://tokenward:{DATABASE}@{}/tokenward", postgres.relay.address());
         let settings = vec![
             setting("TOKENWARD_DATABASE__URL", database),
@@ -79,12 +96,18 @@ impl Scene {
             setting("TOKENWARD_LOG__LEVEL", "trace"),
             setting("TOKENWARD_SERVER__REFLECTION", "true"),
             setting("TOKENWARD_COHERENCE__REPROOF_RATIO", "1"),
+            setting("TOKENWARD_HTTP__LISTEN", "127.0.0.1:0"),
+            setting("TOKENWARD_INTROSPECTION__ENABLED", "true"),
+            setting("TOKENWARD_EXT_AUTHZ__ENABLED", "true"),
+            setting("TOKENWARD_AUDIT__TABLE", "true"),
+            setting("TOKENWARD_TRACES__ENDPOINT", collector.url()),
+            setting("TOKENWARD_TRACES__RATIO", "1"),
         ];
         let dir = directory();
         template::run(tokenward(dir.path(), &settings).args(["migrate", "up"]));
         let server = Server::start_in(dir, &settings).await;
         let client = server.client();
-        Self { server, client, postgres, redis, settings, callers, tokens: vec![], seen: vec![] }
+        Self { server, client, postgres, redis, settings, callers, collector, tokens: vec![], seen: vec![] }
     }
 
     /// Keeps what a call or a command said.
@@ -110,8 +133,37 @@ impl Scene {
         issued
     }
 
+    /// The second listener, while something is going on and at the end.
+    async fn read_pages(&mut self) {
+        for path in ["/", "/status.json", "/metrics", "/livez", "/readyz", "/nothing"] {
+            let page = http::get(&self.server.http(), path).await;
+            self.note(&format!("GET {path}"), page.head + &page.body);
+        }
+    }
+
+    /// What is written behind has been: records of the trail, and spans of each kind.
+    async fn settle(&self) {
+        let url = self.postgres.server.admin_url();
+        let recorded = async || {
+            let tables = sql::everything(&url).await;
+            let (_, rows) = tables.iter().find(|(table, _)| table == "tokenward_audit")?;
+            let rows = String::from_utf8_lossy(rows);
+            AUDITED.iter().all(|event| rows.contains(event)).then_some(())
+        };
+        eventually("the table has records", recorded).await;
+        let traced = async || {
+            let names: Vec<_> = self.collector.spans().into_iter().map(|span| span.name).collect();
+            TRACED.iter().all(|wanted| names.iter().any(|name| name == wanted)).then_some(())
+        };
+        eventually("spans are exported", traced).await;
+    }
+
     /// Everything that is left where others can look.
     async fn look_around(&mut self) {
+        self.settle().await;
+        self.read_pages().await;
+        self.note("traces", self.collector.text());
+        self.note("traces", self.collector.bytes());
         self.note("the output of the server", self.server.output());
         self.note("the process list", self.server.command_line());
         for (key, value) in self.redis.server.everything().await {
@@ -160,9 +212,11 @@ fn names(dir: &Path) -> String {
 async fn no_secret_shows(format: &str) {
     let mut scene = Scene::start(format).await;
     sweep::calls(&mut scene).await;
+    doors::every_door(&mut scene).await;
     sweep::refusals(&mut scene).await;
     sweep::commands(&mut scene);
     sweep::outages(&mut scene).await;
+    doors::every_door(&mut scene).await;
     scene.look_around().await;
     assert!(scene.server.output().contains("TRACE"), "it logs at the level that was asked for");
     scene.assert_nothing_shows();

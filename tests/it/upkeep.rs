@@ -117,7 +117,7 @@ fn said(output: &Output) -> String {
 const DRF: &str = "CREATE TABLE authtoken_token (key varchar(40) PRIMARY KEY, created timestamptz NOT NULL, \
     user_id integer NOT NULL REFERENCES auth_user (id) DEFERRABLE INITIALLY DEFERRED); \
     INSERT INTO authtoken_token SELECT left(encode(sha512(i::text::bytea), 'hex'), 40), now(), 1 + i % 2 \
-    FROM generate_series(1, 40000) i";
+    FROM generate_series(1, 8000) i";
 
 fn drf_key(number: u32) -> String {
     hex::encode(Sha512::digest(number.to_string()))[..40].to_owned()
@@ -125,7 +125,8 @@ fn drf_key(number: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_django_rest_framework_go_on_working_and_a_killed_import_is_run_again() {
-    let mut stack = Stack::start_beside_django_with(With::Memory, &[]).await;
+    let kept = [("TOKENWARD_AUDIT__TABLE", "true")];
+    let mut stack = Stack::start_beside_django_with(With::Memory, &kept).await;
     stack.postgres().server.execute_as_owner(DRF).await;
     let command = |stack: &Stack, args: &[&str]| {
         let mut command = tokenward(stack.server.dir(), stack.settings());
@@ -133,7 +134,7 @@ async fn keys_of_django_rest_framework_go_on_working_and_a_killed_import_is_run_
         command
     };
     let dry = command(&stack, &["--dry-run"]).output().expect("it runs");
-    assert!(dry.status.success() && said(&dry).contains("40000 imported"), "{}", said(&dry));
+    assert!(dry.status.success() && said(&dry).contains("8000 imported"), "{}", said(&dry));
     let nothing = "DO $$ BEGIN ASSERT (SELECT count(*) = 0 FROM knox_authtoken); END $$";
     stack.postgres().server.execute_as_owner(nothing).await;
 
@@ -143,14 +144,28 @@ async fn keys_of_django_rest_framework_go_on_working_and_a_killed_import_is_run_
     eventually("some are imported", async || server.try_execute_as_owner(some).await.ok()).await;
     killed.kill().expect("it can be killed");
     assert!(!killed.wait().expect("it ends").success(), "it was killed before its end");
-    let part = "DO $$ BEGIN ASSERT (SELECT count(*) % 500 = 0 AND count(*) < 40000 FROM knox_authtoken); END $$";
+    let part = "DO $$ BEGIN ASSERT (SELECT count(*) % 500 = 0 AND count(*) < 8000 FROM knox_authtoken); END $$";
     eventually("whole batches are there", async || server.try_execute_as_owner(part).await.ok()).await;
 
     let rest = command(&stack, &[]).output().expect("it runs");
     assert!(rest.status.success(), "{}", said(&rest));
     assert!(!said(&rest).contains("\n0 already there"), "{}", said(&rest));
     assert!(!said(&rest).contains(&drf_key(1)[..15]));
-    let every_one = "DO $$ BEGIN ASSERT (SELECT count(*) = 40000 FROM knox_authtoken k JOIN authtoken_token a ON \
+    // Who made them good is recorded, each by its name and its owner.
+    let (records, count) = (String::from_utf8_lossy(&rest.stderr), String::from_utf8_lossy(&rest.stdout));
+    let of_import = records.lines().filter(|line| line.contains("tokenward::audit") && line.contains("ImportToken"));
+    let new: usize = count.split_once(" imported").expect("it says how many").0.trim().parse().expect("a number");
+    assert_eq!(of_import.count(), new, "{}", &records[..records.len().min(2_000)]);
+    let id = &hex::encode(Sha512::digest(drf_key(8_000)))[..32];
+    let one = records.lines().find(|line| line.contains(id)).map(str::to_owned);
+    let named = |line: &String| line.contains("user_id=\"1\"") && line.contains("peer=\"cli:uid=");
+    assert!(one.as_ref().is_none_or(named), "{one:?}");
+    let in_table = format!(
+        "DO $$ BEGIN ASSERT (SELECT count(*) >= {new} FROM tokenward_audit WHERE event = 'ImportToken' \
+        AND code = 'OK' AND token_id IS NOT NULL AND user_id IS NOT NULL); END $$"
+    );
+    stack.postgres().server.execute_as_owner(&in_table).await;
+    let every_one = "DO $$ BEGIN ASSERT (SELECT count(*) = 8000 FROM knox_authtoken k JOIN authtoken_token a ON \
         k.digest = encode(sha512(a.key::bytea), 'hex') AND k.token_key = left(a.key, 15) AND k.user_id = a.user_id \
         AND k.created = a.created AND k.expiry IS NULL); END $$";
     stack.postgres().server.execute_as_owner(every_one).await;

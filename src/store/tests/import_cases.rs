@@ -1,6 +1,6 @@
 //! The keys of Django REST framework.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use chrono::TimeDelta;
 
@@ -52,14 +52,16 @@ pub(super) async fn an_import_that_was_broken_off_is_run_again(world: World) {
     world.sql("CREATE TABLE old_keys AS SELECT * FROM authtoken_token").await;
     let ada = UserChange { id: "7".parse().expect("a user_id"), active: None, attributes: None };
     let stranger = Import { table: "old_keys".to_owned(), ttl: None, mode: ImportMode::Write };
-    let unknown = store.import(stranger.clone(), Hashing::default(), |_| {}).await.expect("imported");
+    let unknown = store.import(stranger.clone(), Hashing::default(), |_, _| ready(())).await.expect("imported");
     assert_eq!((unknown.new, unknown.unknown_user), (0, 1_300), "users are created by who knows who is active");
     store.upsert_user(ada).await.expect("created");
 
     let ttl = Some(Duration::from_hours(1));
     let mut steps = 0;
-    let mut broken_off =
-        Box::pin(store.import(Import { ttl, ..stranger.clone() }, Hashing::default(), |done| steps = done.new));
+    let mut broken_off = Box::pin(store.import(Import { ttl, ..stranger.clone() }, Hashing::default(), |done, _| {
+        steps = done.new;
+        ready(())
+    }));
     std::future::poll_fn(|context| {
         let pending = broken_off.as_mut().poll(context).is_pending();
         std::task::Poll::Ready(pending)
@@ -67,20 +69,25 @@ pub(super) async fn an_import_that_was_broken_off_is_run_again(world: World) {
     .await;
     drop(broken_off);
     assert!(steps < 1_300);
-    let mut shares = vec![];
+    let (mut shares, mut told) = (vec![], 0);
     let done = store
-        .import(Import { ttl, ..stranger.clone() }, Hashing::default(), |done| shares.push(done.share))
+        .import(Import { ttl, ..stranger.clone() }, Hashing::default(), |done, new| {
+            shares.push(done.share);
+            told += new.len() as u64;
+            ready(())
+        })
         .await
         .expect("imported");
     assert_eq!(done.new + done.present, 1_300);
+    assert_eq!(told, done.new, "each that was written is named");
     assert!(shares.len() == 3 && shares.is_sorted() && shares.last() == Some(&1.0), "{shares:?}");
-    let again = store.import(stranger, Hashing::default(), |_| {}).await.expect("imported");
+    let again = store.import(stranger, Hashing::default(), |_, _| ready(())).await.expect("imported");
     assert_eq!((again.new, again.present), (0, 1_300));
     let record = find_token(store, Token::parse(key(777)).expect("it is one").digest()).await;
     let left = record.expiry.expect("a life of an hour") - SystemClock.now();
     assert!(left > TimeDelta::minutes(30) && left <= TimeDelta::hours(1), "{left}");
     let missing = Import { table: "nothing".to_owned(), ttl: None, mode: ImportMode::Write };
-    assert!(store.import(missing, Hashing::default(), |_| {}).await.is_err());
+    assert!(store.import(missing, Hashing::default(), |_, _| ready(())).await.is_err());
 }
 
 /// An error that is not a key that is taken must not be passed over: a user that no
@@ -95,7 +102,7 @@ pub(super) async fn no_other_error_is_hidden(world: World) {
     };
     world.sql(constraint).await;
     let terms = Import { table: "authtoken_token".to_owned(), ttl: None, mode: ImportMode::Write };
-    let refused = store.import(terms, Hashing::default(), |_| {}).await.expect_err("a constraint");
+    let refused = store.import(terms, Hashing::default(), |_, _| ready(())).await.expect_err("a constraint");
     let shown = format!("{refused:?}");
     assert!((0..3).all(|number| !shown.contains(&key(number))), "no key is shown");
     assert_eq!(world.text("SELECT digest FROM knox_authtoken").await, None);
@@ -121,7 +128,7 @@ pub(super) async fn further_columns_are_filled_in_imported_rows(world: World) {
 
 async fn import(store: &Database, mode: ImportMode, ttl: Option<Duration>) -> Imported {
     let terms = Import { table: "authtoken_token".to_owned(), ttl, mode };
-    store.import(terms, Hashing::default(), |_| {}).await.expect("imported")
+    store.import(terms, Hashing::default(), |_, _| ready(())).await.expect("imported")
 }
 
 async fn drf(world: &World, user: &str) {

@@ -18,6 +18,9 @@ use crate::{
 /// The one entry of `context_extensions` that there is: scopes with spaces between them, as OAuth writes them.
 const REQUIRED_SCOPES: &str = "required_scopes";
 
+/// Longest name of another entry that an error repeats, in bytes.
+const LONGEST_NAME: usize = 32;
+
 /// Reads questions.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -112,8 +115,7 @@ fn required_scopes(extensions: HashMap<String, String>) -> Result<(String, Vec<S
     let mut required = String::new();
     for (key, value) in extensions {
         if key != REQUIRED_SCOPES {
-            let field = format!("attributes.context_extensions[{key:?}]");
-            return Err(Error::invalid(field, "it is not known; required_scopes is"));
+            return Err(Error::invalid(unknown(&key), "it is not known; required_scopes is"));
         }
         required = value;
     }
@@ -121,6 +123,12 @@ fn required_scopes(extensions: HashMap<String, String>) -> Result<(String, Vec<S
     let field = "attributes.context_extensions[\"required_scopes\"]";
     convert::scopes(&scopes).map_err(|fault| Error::invalid(field, fault))?;
     Ok((scopes.join(" "), scopes))
+}
+
+/// The field of an entry that is not known. A long name may be anything, a token too, and is not repeated.
+fn unknown(name: &str) -> String {
+    let field = "attributes.context_extensions";
+    if name.len() > LONGEST_NAME { field.to_owned() } else { format!("{field}[{name:?}]") }
 }
 
 /// A header's value that Envoy sends as text or as bytes; bytes that are no text are in no token.

@@ -3,75 +3,19 @@
 //! Nobody needs a credential for one, and each lasts. One more ends the one that has been open for longest, so that
 //! whoever opens many keeps nobody from watching who sends its calls where the service is well.
 
-use std::{
-    collections::BTreeMap,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{pin::Pin, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic_health::pb::HealthCheckResponse;
 
-use super::super::status;
+use super::super::{crowd::Place, status};
 
 /// When one that has made room may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What one who watches is sent.
 pub(crate) type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
-
-/// The streams that are open.
-#[derive(Debug)]
-pub(super) struct Watches {
-    most: usize,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    next: u64,
-    /// What ends each, in the order in which they began.
-    ends: BTreeMap<u64, CancellationToken>,
-}
-
-/// A stream's place among them, given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    watches: Arc<Watches>,
-    id: u64,
-    /// Its place was given to another.
-    end: CancellationToken,
-}
-
-// === impl Watches ===
-
-impl Watches {
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, open: Mutex::default() })
-    }
-
-    /// A place for one more, if need be that of the oldest.
-    pub(super) fn admit(self: &Arc<Self>) -> Place {
-        let mut open = self.lock();
-        if open.ends.len() >= self.most
-            && let Some((_, oldest)) = open.ends.pop_first()
-        {
-            oldest.cancel();
-        }
-        let (id, end) = (open.next, CancellationToken::new());
-        open.next += 1;
-        open.ends.insert(id, end.clone());
-        Place { watches: Arc::clone(self), id, end }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        // Nothing panics while it is held.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 // === impl Place ===
 
@@ -82,16 +26,10 @@ impl Place {
             let (place, mut stream) = kept?;
             tokio::select! {
                 biased;
-                () = place.end.cancelled() => Some((Err(status::overloaded(RETRY_AFTER)), None)),
+                () = place.given_away() => Some((Err(status::overloaded(RETRY_AFTER)), None)),
                 next = stream.next() => Some((next?, Some((place, stream)))),
             }
         }))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.watches.lock().ends.remove(&self.id);
     }
 }
 
@@ -101,6 +39,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::transport::crowd::Crowd;
 
     fn endless() -> WatchStream {
         Box::pin(stream::pending())
@@ -108,7 +47,7 @@ mod tests {
 
     #[test]
     fn one_more_ends_the_oldest_and_one_that_ended_leaves_room() {
-        let watches = Watches::new(2);
+        let watches = Crowd::new(2);
         let [mut first, second] = [(); 2].map(|()| watches.admit().keep(endless()));
         assert!(first.next().now_or_never().is_none(), "both have a place");
         let mut third = watches.admit().keep(endless());
@@ -123,9 +62,9 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_by_itself_has_no_status_of_ours() {
-        let watches = Watches::new(1);
+        let watches = Crowd::new(1);
         let mut drained = watches.admit().keep(Box::pin(stream::empty()));
         assert!(drained.next().now_or_never().expect("it has ended").is_none());
-        assert!(watches.lock().ends.is_empty(), "its place is free");
+        assert!(watches.len() == 0, "its place is free");
     }
 }

@@ -291,6 +291,36 @@ async fn huge_messages_are_refused_and_announced_ones_hold_nothing() {
     scene.end("huge messages", 400).await;
 }
 
+/// More of them than the requests that there may be at once: neither are others refused, nor those that come late.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_announced_and_never_come_keep_nobody_out() {
+    let scene = Scene::start(&[("TOKENWARD_SERVER__MAX_CONCURRENT_REQUESTS", "40")]).await;
+    let announce = async |client: &SendRequest<Bytes>| {
+        let mut ready = client.clone().ready().await.expect("the connection is open");
+        let request = http::Request::post(format!("{}{AUTHENTICATE}", scene.url()));
+        let request = request.header("content-type", "application/grpc").body(()).expect("it is well-formed");
+        ready.send_request(request, false).expect("a stream can begin")
+    };
+    let mut announced = Vec::new();
+    for _ in 0..4 {
+        let (client, _ended) = scene.connection().await;
+        for _ in 0..50 {
+            announced.push(announce(&client).await);
+        }
+    }
+    scene.is_answered("200 messages do not come").await;
+    let (client, _ended) = scene.connection().await;
+    let (answer, mut body) = announce(&client).await;
+    scene.is_answered("the last one is late").await;
+    body.send_data(framed(&message()), true).expect("it was not given up");
+    let answer = answer.await.expect("it is answered");
+    assert!(answer.headers().get("grpc-status").is_none(), "it has a message: {answer:?}");
+    let (oldest, _body) = announced.swap_remove(0);
+    let status = tonic::Status::from_header_map(oldest.await.expect("it made room").headers());
+    assert_eq!(status.map(|status| status.code()), Some(Code::Unavailable));
+    scene.end("announced messages", 400).await;
+}
+
 /// One token, one owner, and batches as large as they may be, from many connections at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hot_token_a_hot_user_and_large_batches_stall_nobody() {

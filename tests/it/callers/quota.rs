@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use tokenward::proto::AuthenticateResponse;
+use tokenward::proto::{AuthenticateResponse, RevokeRequest, revoke_request::Target};
 use tonic::{Code, Status};
 
 use super::{ADMIN, CALLERS, GATEWAY, known, with_key};
@@ -77,4 +77,34 @@ async fn a_flood_of_unknown_tokens_is_charged_to_its_caller_and_spares_the_datab
     assert!(ask(&client, GATEWAY, &cached).await.expect("a hit is answered").active);
     assert!(!ask(&client, ADMIN, "no-token-of-the-admin").await.expect("another caller's quota is its own").active);
     eventually("the quota recovers", async || ask(&client, GATEWAY, "another").await.ok()).await;
+}
+
+/// Revocations of what is not there cost a transaction each. They are charged apart from look-ups.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_revocations_of_nothing_is_charged_to_its_caller_and_no_look_up_is() {
+    let (dir, _) = known();
+    let file = dir.path().join("callers.toml");
+    let callers =
+        CALLERS.replace("methods = [\"*\"]", &format!("methods = [\"*\"]\nmax_inactive_per_second = {LIMIT}"));
+    fs::write(&file, &callers).expect("it is writable");
+    let name = file.to_str().expect("a test's path is text");
+    let stack = Stack::start_with(On::Sqlite, With::Memory, &[("TOKENWARD_CALLERS__FILE", name)]).await;
+    let client = stack.client();
+    let good = issue(&client).await;
+    let revoke = async |token: String| {
+        let request = RevokeRequest { target: Some(Target::Token(token)), ..RevokeRequest::default() };
+        client.tokens.clone().revoke(with_key(request, ADMIN)).await.map(tonic::Response::into_inner)
+    };
+    // Made-up tokens are looked up until that is refused, and can be revoked all the same.
+    let look = async |index: usize| ask(&client, ADMIN, &format!("no-token-{index}")).await;
+    let refused: Vec<_> = stream::iter(0..FLOOD).map(look).buffer_unordered(AT_ONCE).collect().await;
+    assert!(refused.iter().any(Result::is_err), "look-ups have a limit");
+    assert!(revoke(good).await.expect("a flood of look-ups is no reason to refuse a revocation").revoked);
+    let nothing = async |index: usize| revoke(format!("no-token-{index}")).await;
+    let outcomes: Vec<_> = stream::iter(0..FLOOD).map(nothing).buffer_unordered(AT_ONCE).collect().await;
+    let refusals: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err().map(Refusal::of)).collect();
+    assert!(!refusals.is_empty() && refusals.len() < FLOOD, "{} of {FLOOD}", refusals.len());
+    assert!(refusals.iter().all(|refusal| refusal.kind() == (Code::ResourceExhausted, "RATE_LIMITED")), "{refusals:?}");
+
+    eventually("the quota recovers", async || revoke("another".to_owned()).await.ok()).await;
 }

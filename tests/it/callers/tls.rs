@@ -178,4 +178,9 @@ async fn certificates_are_replaced_without_a_restart_and_calls_under_way_are_ans
         status(&client).await.ok()
     })
     .await;
+    // On the open connection too: it is closed, and cannot be made again.
+    eventually("the old authority is not", async || status(&client).await.err()).await;
+    for _ in 0..10 {
+        status(&client).await.expect_err("its callers are nobody any more");
+    }
 }

@@ -23,7 +23,7 @@ use crate::{
 
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 
-pub(super) fn asked(token: &str, extensions: &[(&str, &str)]) -> CheckRequest {
+pub(crate) fn asked(token: &str, extensions: &[(&str, &str)]) -> CheckRequest {
     let headers = HashMap::from([("authorization".to_owned(), format!("Bearer {token}"))]);
     let http = Some(HttpRequest { headers, ..HttpRequest::default() });
     let context_extensions = extensions.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -31,7 +31,7 @@ pub(super) fn asked(token: &str, extensions: &[(&str, &str)]) -> CheckRequest {
     CheckRequest { attributes: Some(AttributeContext { request, context_extensions, ..AttributeContext::default() }) }
 }
 
-pub(super) async fn check(client: &Client, key: &str, request: CheckRequest) -> Result<CheckResponse, Status> {
+pub(crate) async fn check(client: &Client, key: &str, request: CheckRequest) -> Result<CheckResponse, Status> {
     let mut door = AuthorizationClient::new(client.channel.clone());
     door.check(with_key(request, key)).await.map(tonic::Response::into_inner)
 }

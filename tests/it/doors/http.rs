@@ -10,12 +10,12 @@ use tokio::{
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     head: String,
     /// The body.
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 /// A server that answers with the head of the request; it ends with its value.
@@ -58,7 +58,7 @@ pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)
 }
 
 /// Sends a request on a connection of its own.
-pub(super) async fn send(
+pub(crate) async fn send(
     address: SocketAddr,
     method: &str,
     path: &str,

@@ -1,8 +1,9 @@
 //! Secrets of this process's tests, and where a part of one shows.
 //!
 //! The harness knows every token that its clients were issued or asked about, and every key and password that it gave
-//! a server; what a server printed is searched for them when it ends. So each test of the suite is a test of this too,
-//! at the log level that `TOKENWARD_TEST_LOG` names (`make secrets`: trace).
+//! a server; what a server printed is searched for them when it ends, and so is what Redis and the databases hold
+//! (`held.rs`). So each test of the suite is a test of this too, at the log level that `TOKENWARD_TEST_LOG` names
+//! (`make secrets`: trace).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -92,6 +93,11 @@ pub(crate) fn know(secret: &str) {
     if secret.len() >= PART && known.names.len() < ENOUGH {
         known.add(secret);
     }
+}
+
+/// Whether there is nothing to search for.
+pub(crate) fn none_is_known() -> bool {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).names.is_empty()
 }
 
 /// Fails when a part of a known secret is in the text.

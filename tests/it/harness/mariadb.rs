@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::{eventually::eventually, process::Process, sql, template};
+use super::{eventually::eventually, held, process::Process, sql, template};
 
 /// A running server with a database `tokenward`; `root` needs no password.
 pub(crate) struct MariaDb {
@@ -105,6 +105,14 @@ impl MariaDb {
     async fn answers(&self) {
         let url = self.url();
         eventually("MariaDB answers", async || sql::execute(&url, "SELECT 1").await.ok()).await;
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        if self.process.runs() {
+            held::assert_rows_hold_no_secret(&self.admin_url());
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::{
     },
     trace::v1::Span,
 };
+use prost::Message;
 use tokio::{net::TcpListener, task::AbortHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -47,6 +48,12 @@ impl Collector {
         let requests = self.taken.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let resources = requests.into_iter().flat_map(|request| request.resource_spans);
         resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
+    }
+
+    /// Everything that was taken, as it came.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let requests = self.taken.0.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.iter().flat_map(Message::encode_to_vec).collect()
     }
 
     /// Everything that was taken, as text.

@@ -80,6 +80,11 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for")
     }
 
+    /// Whether it runs, and is not paused.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.exited().is_none() && !is_stopped(self.pid())
+    }
+
     /// Waits for its end and says how long that took.
     pub(crate) async fn exit(&mut self, deadline: Duration) -> (ExitStatus, Duration) {
         within("the process has ended", deadline, async || self.exited()).await

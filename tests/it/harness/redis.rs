@@ -14,7 +14,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::{eventually::eventually, process::Process, template};
+use super::{eventually::eventually, held, process::Process, template};
 
 mod cluster;
 mod sentinel;
@@ -23,6 +23,24 @@ pub(crate) use self::{cluster::RedisCluster, sentinel::Sentinel};
 
 /// Servers that have to agree with each other may take this long on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
+
+/// The first values there are, each with its key, whatever the type.
+const SOME: &str = r"
+    local all = {}
+    for i, key in ipairs(redis.call('KEYS', '*')) do
+        if i > tonumber(ARGV[1]) then break end
+        local kind = redis.call('TYPE', key).ok
+        local value = ''
+        if kind == 'string' then value = redis.call('GETRANGE', key, 0, 65535)
+        elseif kind == 'hash' then value = table.concat(redis.call('HGETALL', key), ' ')
+        elseif kind == 'list' then value = table.concat(redis.call('LRANGE', key, 0, 100), ' ')
+        elseif kind == 'set' then value = table.concat(redis.call('SRANDMEMBER', key, 100), ' ')
+        elseif kind == 'zset' then value = table.concat(redis.call('ZRANGE', key, 0, 100), ' ')
+        else value = redis.call('DUMP', key) end
+        table.insert(all, key)
+        table.insert(all, value)
+    end
+    return all";
 
 /// A running `redis-server`, without persistence unless asked for.
 pub(crate) struct Redis {
@@ -207,8 +225,28 @@ impl Redis {
         all
     }
 
+    /// Some of [`Self::everything`], in one command; `None` from a server that cannot tell.
+    async fn some(&self) -> Option<Vec<(String, Vec<u8>)>> {
+        let Reply::Array(all) = self.try_command(&["EVAL", SOME, "0", &held::ROWS.to_string()]).await? else {
+            return None;
+        };
+        let pairs = all.chunks_exact(2).map(|pair| {
+            let [key, value] = pair else { unreachable!("in pairs") };
+            (String::from_utf8_lossy(&key.clone().into_bytes()).into_owned(), value.clone().into_bytes())
+        });
+        Some(pairs.collect())
+    }
+
     async fn exchange(&self, words: &[&[u8]]) -> Option<Reply> {
         exchange_with(&self.socket(), self.password.as_deref(), words).await
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if self.process.runs() {
+            held::assert_values_hold_no_secret(self.some());
+        }
     }
 }
 

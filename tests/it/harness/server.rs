@@ -14,6 +14,7 @@ use super::{
     canary,
     client::Client,
     eventually::{eventually, report},
+    held,
     process::Process,
     template,
 };
@@ -167,6 +168,7 @@ impl Drop for Server {
             report(&format!("--- output of tokenward ---\n{}--- end ---", self.output()));
         } else {
             canary::assert_unseen(self.output().as_bytes(), "the output of tokenward");
+            held::assert_file_holds_no_secret(&self.dir().join("tokenward.db"));
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The harness itself: a fault that is not one would make every outage test pass.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -9,9 +13,13 @@ use tokio::{
 };
 
 use super::{
+    canary,
     eventually::{eventually, within},
+    mariadb::MariaDb,
+    postgres::Postgres,
     redis::{Redis, Reply},
     relay::{Fault, Relay},
+    server::Server,
     sql,
     stack::{mariadb, postgres, redis},
 };
@@ -155,4 +163,28 @@ async fn mariadb_breaks_and_heals_in_every_way() {
     answers().await.expect_err("a dead server answers nothing");
     mariadb.server.restart().await;
     answers().await.expect("it runs again");
+}
+
+/// Secrets of this process's tests are searched for in what servers hold when they end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_a_row_or_a_value_is_found_when_its_server_ends() {
+    const SECRET: &str = "a-secret-that-a-test-stores-on-purpose-5b1c";
+    canary::know(SECRET);
+    let (redis, postgres, mariadb) = (Redis::start().await, Postgres::start().await, MariaDb::start().await);
+    redis.command(&["HSET", "a-key", "field", SECRET]).await;
+    let insert = format!("INSERT INTO a_table VALUES (1, '{SECRET}')");
+    let server = Server::start(&vec![]).await;
+    let file = server.dir().join("tokenward.db");
+    for url in [postgres.admin_url(), mariadb.admin_url(), format!("sqlite://{}", file.display())] {
+        sql::execute(&url, "CREATE TABLE a_table (id integer, note varchar(99))").await.expect("created");
+        sql::execute(&url, &insert).await.expect("inserted");
+    }
+    for (what, end) in [
+        ("Redis", Box::new(move || drop(redis)) as Box<dyn FnOnce()>),
+        ("PostgreSQL", Box::new(move || drop(postgres))),
+        ("MariaDB", Box::new(move || drop(mariadb))),
+        ("SQLite", Box::new(move || drop(server))),
+    ] {
+        assert!(catch_unwind(AssertUnwindSafe(end)).is_err(), "{what} held it, and nobody saw");
+    }
 }

@@ -2,10 +2,11 @@
 
 use prost::Message as _;
 use tokenward::proto::{
-    AuthenticateRequest, BatchAuthenticateRequest, Consistency, DeleteUserRequest, FlushCacheRequest, GetTokenRequest,
-    GetUserRequest, IssueTokenRequest, ListTokensRequest, RevokeAllRequest, RevokeRequest, RotateTokenRequest, Token,
-    UpdateTokenRequest, UpsertUserRequest, User, WatchRevocationsRequest, revoke_all_request::Except,
-    revoke_request::Target,
+    AuthenticateRequest, BatchAuthenticateRequest, Consistency, DeleteUserRequest, FlushCacheRequest,
+    GetCacheStatsRequest, GetTokenRequest, GetUserRequest, InspectCacheRequest, IssueTokenRequest, ListTokensRequest,
+    ListUsersRequest, RevokeAllRequest, RevokeRequest, RotateTokenRequest, Token, UpdateTokenRequest,
+    UpsertUserRequest, User, WatchRevocationsRequest, inspect_cache_request::Target as Inspected,
+    revoke_all_request::Except, revoke_request::Target,
 };
 use tonic::Status;
 
@@ -21,7 +22,7 @@ use crate::harness::{
 const AUTHENTICATE: &str = "/tokenward.v1.TokenService/Authenticate";
 
 /// All that an answer or a refusal carries.
-fn said<T: std::fmt::Debug>(outcome: &Result<tonic::Response<T>, Status>) -> Vec<u8> {
+pub(super) fn said<T: std::fmt::Debug>(outcome: &Result<tonic::Response<T>, Status>) -> Vec<u8> {
     match outcome {
         Ok(answer) => format!("{answer:?}").into_bytes(),
         Err(status) => [format!("{status:?}").as_bytes(), b" ", status.details()].concat(),
@@ -71,11 +72,25 @@ pub(super) async fn calls(scene: &mut Scene) {
     let change = UpsertUserRequest { user: Some(user), update_mask: None };
     scene.note("UpsertUser", said(&users.upsert_user(with_key(change, ADMIN)).await));
     scene.note("GetUser", said(&users.get_user(with_key(GetUserRequest { user_id: "bob".to_owned() }, ADMIN)).await));
+    scene.note("ListUsers", said(&users.list_users(with_key(ListUsersRequest::default(), ADMIN)).await));
+    for target in [Inspected::Token(alice.secret.clone()), Inspected::TokenId(alice.token_id.clone())] {
+        let inspect = InspectCacheRequest { target: Some(target) };
+        let answer = scene.client.cache.clone().inspect_cache(with_key(inspect, ADMIN)).await;
+        scene.note("InspectCache", said(&answer));
+    }
+    let stats = scene.client.cache.clone().get_cache_stats(with_key(GetCacheStatsRequest {}, ADMIN)).await;
+    scene.note("GetCacheStats", said(&stats));
+    let watch = admin.watch_revocations(with_key(WatchRevocationsRequest::default(), ADMIN)).await;
+    let mut ends = watch.expect("it can be followed").into_inner();
     let revoke = RevokeRequest { target: Some(Target::Token(carol.secret.clone())), ..RevokeRequest::default() };
     scene.note("Revoke", said(&tokens.revoke(with_key(revoke, ADMIN)).await));
     let except = Some(Except::ExceptToken(alice.secret.clone()));
     let all = RevokeAllRequest { user_id: "alice".to_owned(), except, ..RevokeAllRequest::default() };
     scene.note("RevokeAll", said(&tokens.revoke_all(with_key(all, ADMIN)).await));
+    for _ in 0..2 {
+        let told = ends.message().await;
+        scene.note("WatchRevocations", format!("{told:?}"));
+    }
     let delete = DeleteUserRequest { user_id: "bob".to_owned() };
     scene.note("DeleteUser", said(&users.delete_user(with_key(delete, ADMIN)).await));
     let flush = scene.client.cache.clone().flush_cache(with_key(FlushCacheRequest::default(), ADMIN)).await;
@@ -105,6 +120,12 @@ pub(super) async fn refusals(scene: &mut Scene) {
     let watch = WatchRevocationsRequest { start_revision: secret.clone() };
     let watched = admin.watch_revocations(with_key(watch, ADMIN)).await.map(|_| tonic::Response::new(()));
     scene.note("a token for a revision", said(&watched));
+    let inspect = InspectCacheRequest { target: Some(Inspected::TokenId(secret.clone())) };
+    let inspected = scene.client.cache.clone().inspect_cache(with_key(inspect, ADMIN)).await;
+    scene.note("a token for a token_id", said(&inspected));
+    let list = ListUsersRequest { page_token: secret.clone(), ..ListUsersRequest::default() };
+    let listed = scene.client.users.clone().list_users(with_key(list, ADMIN)).await;
+    scene.note("a token for a page token", said(&listed));
     let issue =
         IssueTokenRequest { user_id: "a".to_owned(), request_id: secret.clone(), ..IssueTokenRequest::default() };
     scene.note("a token for a request_id", said(&tokens.issue_token(with_key(issue, ADMIN)).await));
