@@ -32,6 +32,14 @@ pub(crate) struct Redis {
     password: Option<String>,
 }
 
+/// PEM files with which servers speak TLS, and nothing else, with each other and with clients.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+    pub(crate) ca: String,
+}
+
 /// What Redis answers (RESP2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -209,6 +217,19 @@ impl Redis {
 
     async fn exchange(&self, words: &[&[u8]]) -> Option<Reply> {
         exchange_with(&self.socket(), self.password.as_deref(), words).await
+    }
+}
+
+// === impl TlsFiles ===
+
+impl TlsFiles {
+    /// The port and what goes with it, as options of a server's command line; clear text without files.
+    fn options<'a>(files: Option<&'a Self>, port: &'a str) -> Vec<&'a str> {
+        let Some(files) = files else { return vec!["--port", port] };
+        let Self { cert, key, ca } = files;
+        let mut options = vec!["--tls-port", port, "--tls-replication", "yes", "--tls-auth-clients", "optional"];
+        options.extend(["--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca]);
+        options
     }
 }
 

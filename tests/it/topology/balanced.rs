@@ -96,13 +96,7 @@ impl Load {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn noted<T>(
-        &self,
-        caller: usize,
-        call: &'static str,
-        invoked: Instant,
-        answer: Result<T, Status>,
-    ) -> Option<T> {
+    fn noted<T>(&self, caller: usize, call: &'static str, invoked: Instant, answer: Result<T, Status>) -> Option<T> {
         match answer {
             Ok(answer) => {
                 self.answers.fetch_add(1, Ordering::Relaxed);

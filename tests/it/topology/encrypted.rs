@@ -1,5 +1,8 @@
 //! TLS to Redis, PostgreSQL and MariaDB with an authority of one's own.
 
+mod certified;
+mod several;
+
 use std::{fs, path::Path};
 
 use nix::sys::signal::Signal;
