@@ -153,16 +153,13 @@ fn watcher(net: Loopback, number: usize, tls: Option<&TlsFiles>) -> Watcher {
 /// A failover in seconds rather than in half a minute.
 fn configuration(master: IpAddr, host: IpAddr, dir: &TempDir, tls: Option<&TlsFiles>) -> String {
     let (dir, port) = (dir.path().display(), SENTINEL_PORT.to_string());
-    let mut lines = String::new();
-    for (at, word) in TlsFiles::options(tls, &port).into_iter().enumerate() {
-        // `--name value`, as a file has it.
-        lines += &if at % 2 == 0 { format!("{} ", word.trim_start_matches("--")) } else { format!("{word}\n") };
-    }
-    if tls.is_some() {
-        lines += "port 0\n";
-    }
+    let mut lines = TlsFiles::options(tls, &port);
+    lines.extend(["--port", "0"].into_iter().filter(|_| tls.is_some()));
+    // `name value`, as a file has it.
+    let lines: Vec<_> = lines.chunks(2).map(|pair| pair.join(" ").split_off(2)).collect();
+    let lines = lines.join("\n");
     format!(
-        "{lines}bind {host}\nprotected-mode no\ndir {dir}\nunixsocket {dir}/redis.sock\n\
+        "{lines}\nbind {host}\nprotected-mode no\ndir {dir}\nunixsocket {dir}/redis.sock\n\
          sentinel announce-ip {host}\nsentinel announce-port {SENTINEL_PORT}\n\
          sentinel monitor {MASTER} {master} {PORT} 2\nsentinel down-after-milliseconds {MASTER} 500\n\
          sentinel failover-timeout {MASTER} 3000\nsentinel parallel-syncs {MASTER} 2\n"
