@@ -89,9 +89,9 @@ def retries_are_the_tested_ones():
     repeated = [it for it in contract() if methods.fullmatch(it)]
     assert len(repeated) > 8 and not [it for it in repeated if "/Issue" in it or "All" in it or "/U" in it], repeated
     assert {"/tokenward.v1.TokenService/Authenticate", "/tokenward.v1.TokenService/Revoke"} <= set(repeated), repeated
+    assert one(load(DEPLOY / "envoy/ext-authz.yaml"), "retry_policy") == twice, "a question may be asked twice"
     for name in ("load-balancer", "ext-authz"):
         shipped = load(DEPLOY / f"envoy/{name}.yaml")
-        assert once in found(shipped, "retry_policy"), name
         for health, other in ((one(it, "health_checks")[0], one(balancer, "health_checks")[0]) for it in (shipped, shown)):
             looks = {"interval": "", "no_traffic_interval": ""}
             assert health | looks == other | looks, (name, health)
@@ -111,8 +111,10 @@ def istio_is_whole():
         assert it["apiVersion"] == version and fields <= it["spec"].keys(), it
     provider = next(it for it in objects if it["kind"] == "IstioOperator")["spec"]["meshConfig"]["extensionProviders"][0]
     assert provider["envoyExtAuthzGrpc"]["failOpen"] is False
-    retries = [route["retries"] for it in objects for route in it["spec"].get("http", [])]
-    assert retries and all(set(it["retryOn"].split(",")) == {"connect-failure", "refused-stream"} for it in retries), retries
+    routes = [route for it in objects for route in it["spec"].get("http", [])]
+    twice, once = (route["retries"]["retryOn"] for route in routes)
+    assert (once, twice) == ("connect-failure,refused-stream", "connect-failure,refused-stream,reset"), routes
+    assert routes[0]["match"][0]["uri"] == one(load(DEPLOY / "envoy/load-balancer.yaml"), "safe_regex"), routes
     custom = [it["spec"]["provider"]["name"] for it in objects if it["spec"].get("action") == "CUSTOM"]
     assert custom == [provider["name"]]
     hosts = {it["spec"]["host"] for it in objects if "host" in it["spec"]} | {provider["envoyExtAuthzGrpc"]["service"]}
