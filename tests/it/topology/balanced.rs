@@ -171,6 +171,9 @@ async fn a_rolling_restart_behind_envoy_costs_no_call() {
     let failures = load.failures();
     assert!(failures.is_empty(), "{} failed: {:#?}", failures.len(), &failures[..failures.len().min(5)]);
     assert!(ended > 0);
+    for number in 0..REPLICAS {
+        assert_eq!(fleet.lost(number).await, 0, "Envoy had to repeat what was under way at replica {number}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
