@@ -96,6 +96,7 @@ def retries_are_the_tested_ones():
             looks = {"interval": "", "no_traffic_interval": ""}
             assert health | looks == other | looks, (name, health)
         assert one(shipped, "max_retries") >= 1000, "3 at once by default"
+        assert one(shipped, "common_lb_config") == one(shown, "common_lb_config"), name
     assert one(shown, "retry_policy") == once
     settings = tomllib.loads((DEPLOY / "compose/tokenward.toml").read_text())["server"]
     health = one(balancer, "health_checks")[0]
