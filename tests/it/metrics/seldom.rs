@@ -72,7 +72,7 @@ async fn look_ups_beyond_a_caller_s_quota_are_counted_one_by_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_somebody_else_wrote_and_a_fill_that_is_not_taken_are_counted_by_reason() {
-    let mut stack = Stack::start_with(On::Sqlite, With::Redis, &SETTINGS).await;
+    let mut stack = Stack::start_with(On::Postgres, With::Redis, &SETTINGS).await;
     let (url, client) = (stack.server.http(), stack.client());
     let rejected = "tokenward_cache_fill_rejected_total";
     is_there_at_0(&url, "tokenward_cache_entries_refused_total{reason=\"version\"}").await;
@@ -93,9 +93,19 @@ async fn an_entry_that_somebody_else_wrote_and_a_fill_that_is_not_taken_are_coun
         (Scrape::of(&url).await.sum(rejected, &["reason=\"tombstone\""]) >= 1.0).then_some(())
     };
     eventually("a fill finds the tombstone", rejects).await;
-    for reason in ["outdated", "too_large"] {
-        is_there_at_0(&url, &format!("{rejected}{{reason=\"{reason}\"}}")).await;
-    }
+
+    // More about a user than an entry may hold, which no call can set.
+    let secret = client.issue("bob").await.secret;
+    let long = "UPDATE tokenward_user SET attributes = json_build_object('a', repeat('x', 20000)) WHERE id = 'bob'";
+    stack.postgres().server.execute_as_owner(long).await;
+    assert!(client.authenticate(&secret).await.active);
+    comes_to(&url, rejected, &["reason=\"too_large\""], 1.0).await;
+
+    let secret = client.issue("carol").await.secret;
+    stack.redis().server.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert!(client.authenticate(&secret).await.active);
+    comes_to(&url, rejected, &["reason=\"unavailable\""], 1.0).await;
+    is_there_at_0(&url, &format!("{rejected}{{reason=\"outdated\"}}")).await;
 }
 
 /// The service does not notice that its triggers are gone, as it should, and another program ends a token.
