@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    cache::{self, Ack, Cached, MacKeys, MemoryCache, Proof, SharedCache, Tiers},
+    cache::{self, Ack, Cached, MacKeys, MemoryCache, Proof, ReproofShare, SharedCache, Tiers},
     component::{Condition, Watchman},
     config::{self, Config, DigestForm, RevokeAck, SchemaPreset, TokenHash},
     domain::{
@@ -336,7 +336,8 @@ fn proof(config: &Config, database: &Database, background: &mut JoinSet<()>) -> 
     let terms = terms(config, ack);
     let (reader, journal) = journal::reader(Arc::new(database.clone()), terms);
     background.spawn(reader.run());
-    Proof { journal, terms, ack, reproof_ratio: config.coherence.reproof_ratio }
+    let (ratio, interval) = (config.coherence.reproof_ratio, config.coherence.reproof_interval);
+    Proof { journal, terms, ack, reproofs: ReproofShare { ratio, interval } }
 }
 
 /// Facts in this process's memory are out of reach of another replica's tombstones. Unless
@@ -347,7 +348,9 @@ fn terms(config: &Config, ack: Ack) -> Terms {
     let max_staleness = if config.uses_redis() || ack == Ack::Lease { coherence.max_staleness } else { Duration::ZERO };
     let graced = config.uses_redis() && !max_staleness.is_zero();
     let outage_grace = if graced { coherence.outage_grace } else { Duration::ZERO };
-    Terms { max_staleness, outage_grace, poll_interval: coherence.poll_interval }
+    // A poll that fails can be made good before the lease lapses.
+    let longest = if max_staleness.is_zero() { Duration::MAX } else { max_staleness / 4 };
+    Terms { max_staleness, outage_grace, poll_interval: coherence.poll_interval.min(longest) }
 }
 
 /// The clock that answers are judged by. It shows this machine's time until a poll has told the
@@ -488,6 +491,16 @@ mod tests {
         let ack = if config.coherence.revoke_ack == RevokeAck::Lease { Ack::Lease } else { Ack::Cache };
         let terms = terms(&config, ack);
         (terms.max_staleness, terms.outage_grace)
+    }
+
+    #[test]
+    fn a_poll_that_fails_can_be_made_good_before_the_lease_lapses() {
+        let interval = |bound: &str| {
+            let toml = format!("redis.url = \"redis://r\"\ncoherence.max_staleness = \"{bound}\"");
+            terms(&toml::from_str(&toml).expect("settings"), Ack::Cache).poll_interval
+        };
+        let [usual, short, strict] = ["1s", "400ms", "0s"].map(interval);
+        assert_eq!((usual, short, strict), (strict, Duration::from_millis(100), usual));
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! database, and decides nothing about a token.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -32,6 +32,7 @@ mod find;
 mod find_all;
 mod flight;
 mod flush;
+mod fly;
 mod inspect;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
@@ -49,7 +50,7 @@ mod tests;
 mod usage;
 
 use self::{
-    backlog::Backlog, extend::Extensions, flight::Flights, negative::NegativeMemo, refusals::Refusals,
+    backlog::Backlog, extend::Extensions, flight::Flights, fly::Departing, negative::NegativeMemo, refusals::Refusals,
     reproof::Reproofs, usage::Usage,
 };
 pub use self::{
@@ -57,6 +58,7 @@ pub use self::{
     counters::Counters,
     mac::{MacKeyError, MacKeys},
     memory::MemoryCache,
+    reproof::ReproofShare,
     shared::{CacheError, Code, SharedCache, StartError},
 };
 use crate::{
@@ -87,6 +89,7 @@ struct Inner<S, C> {
     clock: C,
     entry_ttl: Duration,
     flights: Arc<Flights>,
+    departing: Mutex<Departing>,
     negative: NegativeMemo,
     backlog: Arc<Backlog>,
     epoch: Epoch,
@@ -110,8 +113,8 @@ pub struct Proof {
     pub terms: Terms,
     /// What a revocation waits for.
     pub ack: Ack,
-    /// Share of the hits that are compared with the database afterwards, 0 to 1.
-    pub reproof_ratio: f64,
+    /// Which hits are compared with the database afterwards.
+    pub reproofs: ReproofShare,
 }
 
 /// What a revocation waits for before it is complete.
@@ -177,10 +180,11 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
             clock,
             entry_ttl: config.entry_ttl,
             flights: Arc::default(),
+            departing: Mutex::default(),
             negative: NegativeMemo::new(config),
             backlog: Arc::default(),
             epoch: Epoch::default(),
-            reproofs: Reproofs::new(proof.as_ref().map_or(0.0, |proof| proof.reproof_ratio)),
+            reproofs: Reproofs::new(proof.as_ref().map(|proof| proof.reproofs).unwrap_or_default()),
             extensions: Arc::default(),
             usage: None,
             changes: TaskTracker::new(),

@@ -312,7 +312,7 @@ pub struct Coherence {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
     pub outage_grace: Duration,
-    /// Time between two looks into the database's journal.
+    /// Time between two looks into the database's journal; a quarter of `max_staleness` where that is less.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "settings::DurationText")]
     pub poll_interval: Duration,
@@ -327,6 +327,10 @@ pub struct Coherence {
     /// 0 to 1. What the database has ended without a record in its journal is logged as an error,
     /// counted, and dropped from Redis and this process.
     pub reproof_ratio: f64,
+    /// The least time between two of these comparisons, which are left out meanwhile.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "settings::DurationText")]
+    pub reproof_interval: Duration,
 }
 
 /// What Revoke waits for before it answers COMPLETE.

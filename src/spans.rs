@@ -148,7 +148,9 @@ fn tell(span: &Span, answer: &mut HeaderMap) {
     answer.insert(TRACERESPONSE, HeaderValue::try_from(text).expect("it is hexadecimal"));
 }
 
-fn within_a_call() -> bool {
+/// Whether a call that is being traced is what the running task works for.
+#[must_use]
+pub fn within_a_call() -> bool {
     tracing::span_enabled!(Level::DEBUG) && !Span::current().is_none()
 }
 

@@ -287,8 +287,8 @@ impl TokenStore for Database {
         Ok(self.timed(Query::Find, find::find(&self.0, digests, &look)).await?)
     }
 
-    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
-        Ok(self.timed(Query::FindAll, find::find_all(&self.0, &batch)).await?)
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Vec<Result<Reading, Error>> {
+        self.timed(Query::FindAll, find::find_all(&self.0, &batch)).await
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {

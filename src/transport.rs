@@ -32,6 +32,7 @@ mod edge;
 mod ext_authz;
 pub mod health;
 pub(crate) mod listener;
+mod methods;
 pub(crate) mod record;
 mod status;
 mod status_service;
@@ -49,6 +50,7 @@ pub(crate) use caller::Peer;
 pub use edge::EdgeLayer;
 pub use ext_authz::{ExtAuthz, SERVICE as EXT_AUTHZ};
 pub use listener::{Address, Listener};
+use methods::Methods;
 pub use status::ERROR_DOMAIN;
 pub use status_service::{Exposure, Facts, Replica, Vitals, since, stretch};
 pub use token_admin_service::TokenAdmin;
@@ -116,11 +118,11 @@ pub async fn serve<S, C, V, R>(
     R: Revocations,
 {
     let edge = EdgeLayer::new(door, settings);
-    let services = edge.layer(routes(settings, services).prepare());
+    let services = edge.layer(methods(settings, services));
     accept::serve(socket, settings, services, stop, changes).await;
 }
 
-fn routes<S, C, V, R>(settings: &config::Server, services: Services<S, C, V, R>) -> Routes
+fn methods<S, C, V, R>(settings: &config::Server, services: Services<S, C, V, R>) -> Methods<S, C>
 where
     S: TokenStore + Administration + Epochs + Inspection,
     C: Clock,
@@ -129,7 +131,6 @@ where
 {
     let limit = usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX);
     let mut routes = Routes::default()
-        .add_service(TokenServiceServer::new(services.tokens).max_decoding_message_size(limit))
         .add_service(TokenAdminServiceServer::new(services.admin).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(services.owners).max_decoding_message_size(limit))
         .add_service(CacheServiceServer::new(services.caches).max_decoding_message_size(limit))
@@ -144,7 +145,7 @@ where
             .add_service(reflection().build_v1().expect(described))
             .add_service(reflection().build_v1alpha().expect(described));
     }
-    routes
+    Methods::new(TokenServiceServer::new(services.tokens).max_decoding_message_size(limit), routes)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

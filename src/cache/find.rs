@@ -1,49 +1,44 @@
 //! A look-up: the memo, this process's memory, Redis, and then the database, whose answer is kept.
 
-use std::{sync::Arc, time::Duration};
-
-use futures::future::join_all;
-use tokio::time::{Instant, sleep};
-use tracing::Instrument as _;
+use std::sync::Arc;
 
 use super::{
     CacheError, Inner, MemoryCache, SharedCache,
     entry::{Fact, NoFact},
-    flight::{Boarding, Flight, Stamp, Ticket},
-    negative::Verdict,
-    shared::Put,
+    flight::{Boarding, Flight, Stamp},
 };
 use crate::{
-    domain::{
-        Clock, Digest, Digests, Error, Found, Freshness, Look, Quota, Reading, Source, Timestamp, TokenId, TokenStore,
-    },
+    domain::{Clock, Digest, Digests, Error, Freshness, Look, Reading, Source, TokenId, TokenStore},
     journal::Confirmed,
-    metrics::{FillRejection, RequestResult, Tier},
-    request::carried,
+    metrics::{RequestResult, Tier},
 };
-
-/// How long a flight stays known after it has settled, for callers who looked into the
-/// cache before its fill and arrive after it.
-const LINGER: Duration = Duration::from_millis(100);
 
 // === impl Inner ===
 
 impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// Cache, memo and flights know a token by its current digest alone.
     pub(super) async fn find(self: &Arc<Self>, digests: Digests, look: Look) -> Result<Reading, Error> {
-        let (digest, freshness) = (digests.current, look.freshness);
         let began = self.flights.begin();
+        if let Some(reading) = self.look_up(digests.current, look.freshness).await {
+            return Ok(reading);
+        }
+        // Boxed, so that the future of a hit is small: it is moved about.
+        Box::pin(self.find_missed(digests, look, began)).await
+    }
+
+    async fn find_missed(self: &Arc<Self>, digests: Digests, look: Look, began: Stamp) -> Result<Reading, Error> {
         let mut waited: Option<Arc<Flight>> = None;
         loop {
-            if let Some(reading) = self.look_up(digest, freshness).await {
+            self.within_quota(&look)?;
+            if let Some(flight) = self.board(digests, &look, began, &mut waited).await {
+                if look.freshness != Freshness::Primary {
+                    self.counters.misses.inc();
+                }
+                return flight.outcome().await;
+            }
+            if let Some(reading) = self.look_up(digests.current, look.freshness).await {
                 return Ok(reading);
             }
-            self.within_quota(&look)?;
-            let Some(flight) = self.board(digests, &look, began, &mut waited).await else { continue };
-            if freshness != Freshness::Primary {
-                self.counters.misses.inc();
-            }
-            return flight.outcome().await;
         }
     }
 
@@ -52,10 +47,6 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         let Some(retry_after) = look.quota.as_ref().and_then(|quota| quota.exhausted()) else { return Ok(()) };
         self.counters.rate_limited.inc();
         Err(Error::RateLimited { retry_after })
-    }
-
-    fn is_active(&self, found: &Found) -> bool {
-        matches!(found, Found::Token(record) if record.admit(self.clock.now(), &[]).is_ok())
     }
 
     /// Reads the database after this call began, and returns once what was read is kept.
@@ -81,7 +72,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             Boarding::Join(flight) => Some(flight),
             Boarding::Lead(ticket) => {
                 let flight = Arc::clone(ticket.flight());
-                self.fly(vec![ticket], vec![(digests, look.at_the_primary())]);
+                self.depart(ticket, (digests, look.at_the_primary()));
                 Some(flight)
             }
             Boarding::Late(flight) => {
@@ -204,93 +195,5 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
             Some(proof) => proof.journal.confirm(fact.position, fact.record.digest, &fact.record.user.id).await,
             None => Confirmed::Current,
         }
-    }
-
-    /// Reads the database in a task of its own, and shares the results. Whoever has it read is charged by that task, since a
-    /// caller may hang up.
-    pub(super) fn fly(self: &Arc<Self>, tickets: Vec<Ticket>, batch: Vec<(Digests, Look)>) {
-        let inner = Arc::clone(self);
-        let read = async move {
-            let (read_at, sent) = (inner.clock.now(), Instant::now());
-            let payers: Vec<_> = batch.iter().map(|(_, look)| look.quota.clone()).collect();
-            match inner.read(batch).await {
-                Ok(readings) => {
-                    inner.charge(payers, &readings);
-                    inner.keep_all(&tickets, readings, read_at, sent).await;
-                }
-                Err(error) => tickets.iter().for_each(|ticket| ticket.answer(Err(Arc::clone(&error)))),
-            }
-            tickets.iter().for_each(Ticket::settle);
-            sleep(LINGER).await;
-        };
-        tokio::spawn(carried(read.in_current_span()));
-    }
-
-    async fn read(&self, mut batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Arc<Error>> {
-        if batch.len() > 1 {
-            return self.store.find_all(batch).await.map_err(Arc::new);
-        }
-        let Some((digests, look)) = batch.pop() else { return Ok(Vec::new()) };
-        self.store.find(digests, look).await.map(|reading| vec![reading]).map_err(Arc::new)
-    }
-
-    fn charge(&self, payers: Vec<Option<Arc<Quota>>>, readings: &[Reading]) {
-        let inactive = payers.into_iter().zip(readings).filter(|(_, reading)| !self.is_active(&reading.found));
-        inactive.filter_map(|(quota, _)| quota).for_each(|quota| quota.charge());
-    }
-
-    async fn keep_all(&self, tickets: &[Ticket], readings: Vec<Reading>, read_at: Timestamp, sent: Instant) {
-        for (ticket, reading) in tickets.iter().zip(&readings) {
-            self.epoch.learn(reading.position);
-            ticket.answer(Ok(reading.clone()));
-        }
-        let kept = tickets.iter().zip(readings).map(|(ticket, reading)| self.keep(ticket, reading, read_at, sent));
-        join_all(kept).await;
-    }
-
-    async fn keep(&self, ticket: &Ticket, reading: Reading, read_at: Timestamp, sent: Instant) {
-        let verdict = match reading.found {
-            Found::Unknown => Verdict::Unknown,
-            Found::Revoked => Verdict::Revoked,
-            // The journal and tombstones name the row by another digest: it is read each time.
-            Found::Token(record) if record.digest != ticket.digest() => return,
-            Found::Token(record) => {
-                let fact = Arc::new(Fact { position: reading.position, read_at, record });
-                return self.fill(ticket.flight(), &fact).await;
-            }
-        };
-        let note = || self.negative.note(ticket.digest(), verdict, reading.position, sent);
-        ticket.flight().unless_outdated(note);
-    }
-
-    async fn fill(&self, flight: &Flight, fact: &Arc<Fact>) {
-        let Some(life) = fact.life(self.clock.now(), self.entry_ttl) else { return };
-        if let Some(near) = &self.tiers.near {
-            flight.unless_outdated(|| near.put(Arc::clone(fact), life));
-        }
-        match &self.tiers.shared {
-            Some(shared) if !flight.is_outdated() => self.fill_shared(shared, fact, life).await,
-            Some(_) => self.counters.fills_rejected.of(FillRejection::Outdated).inc(),
-            None => {}
-        }
-    }
-
-    async fn fill_shared(&self, shared: &SharedCache, fact: &Fact, life: Duration) {
-        let id = fact.record.digest.token_id();
-        let Some(entry) = shared.encode(fact) else {
-            tracing::debug!(token_id = %id, "too large to be cached");
-            self.counters.fills_rejected.of(FillRejection::TooLarge).inc();
-            return;
-        };
-        let rejection = match shared.put(id, entry, life).await {
-            Ok(Put::Stored) => return,
-            Ok(Put::Tombstoned) => FillRejection::Tombstone,
-            Err(CacheError::Rejected(_)) => FillRejection::Bypass,
-            Err(error) => {
-                tracing::debug!(token_id = %id, %error, "a fact was not cached");
-                FillRejection::Unavailable
-            }
-        };
-        self.counters.fills_rejected.of(rejection).inc();
     }
 }

@@ -18,21 +18,26 @@ use crate::{
 
 impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// As `find` of each, in their order.
-    pub(super) async fn find_all(self: &Arc<Self>, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+    pub(super) async fn find_all(self: &Arc<Self>, batch: Vec<(Digests, Look)>) -> Vec<Result<Reading, Error>> {
         let began = self.flights.begin();
-        let mut readings = self.look_up_all(&batch).await;
-        let missing: Vec<usize> = (0..batch.len()).filter(|index| readings[*index].is_none()).collect();
-        for index in &missing {
-            self.within_quota(&batch[*index].1)?;
+        let readings = self.look_up_all(&batch).await;
+        let mut outcomes: Vec<Option<Result<Reading, Error>>> =
+            readings.into_iter().map(|found| found.map(Ok)).collect();
+        let mut missing = Vec::new();
+        for (index, outcome) in outcomes.iter_mut().enumerate().filter(|(_, outcome)| outcome.is_none()) {
+            match self.within_quota(&batch[index].1) {
+                Ok(()) => missing.push(index),
+                Err(refused) => *outcome = Some(Err(refused)),
+            }
         }
         let asked = missing.iter().map(|index| (batch[*index].0, batch[*index].1.at_the_primary()));
         for (index, flight) in missing.iter().zip(self.board_all(asked.collect(), began).await) {
             if batch[*index].1.freshness != Freshness::Primary {
                 self.counters.misses.inc();
             }
-            readings[*index] = Some(flight.outcome().await?);
+            outcomes[*index] = Some(flight.outcome().await);
         }
-        Ok(readings.into_iter().flatten().collect())
+        outcomes.into_iter().flatten().collect()
     }
 
     /// What caches answer; `None` is for the database to answer.

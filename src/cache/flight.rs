@@ -13,8 +13,6 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error as StdError,
-    fmt,
     ops::RangeInclusive,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -83,10 +81,6 @@ enum Progress {
 #[derive(Debug, thiserror::Error)]
 #[error("the look-up was abandoned")]
 struct Abandoned;
-
-/// The error of a look-up that several callers shared.
-#[derive(Debug)]
-struct Shared(Arc<Error>);
 
 // === impl Flights ===
 
@@ -185,7 +179,7 @@ impl Flight {
         let answered = progress.wait_for(|progress| !matches!(progress, Progress::Reading)).await;
         match answered.as_deref() {
             Ok(Progress::Answered(outcome) | Progress::Settled(outcome)) => {
-                outcome.clone().map_err(|error| share(&error))
+                outcome.clone().map_err(|error| Error::shared(&error))
             }
             Ok(Progress::Reading) | Err(_) => Err(Error::Unavailable(Box::new(Abandoned))),
         }
@@ -244,36 +238,6 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.flights.land(self.digest, self.flight.sent);
-    }
-}
-
-// === impl Shared ===
-
-/// The same error for one of several callers.
-fn share(error: &Arc<Error>) -> Error {
-    match &**error {
-        Error::Invalid(violations) => Error::Invalid(violations.clone()),
-        Error::NotFound(subject) => Error::NotFound(*subject),
-        Error::UserDisabled => Error::UserDisabled,
-        Error::TokenEnded => Error::TokenEnded,
-        Error::LimitReached { limit } => Error::LimitReached { limit: *limit },
-        Error::RequestIdReused => Error::RequestIdReused,
-        Error::Unsupported(what) => Error::Unsupported(what),
-        Error::Unavailable(_) => Error::Unavailable(Box::new(Shared(Arc::clone(error)))),
-        Error::RateLimited { retry_after } => Error::RateLimited { retry_after: *retry_after },
-        Error::Overloaded { retry_after } => Error::Overloaded { retry_after: *retry_after },
-    }
-}
-
-impl fmt::Display for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl StdError for Shared {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
     }
 }
 
@@ -348,12 +312,5 @@ mod tests {
         };
         assert!(!kept(&changed));
         assert!(kept(&other));
-    }
-
-    #[test]
-    fn a_shared_error_keeps_its_kind_and_its_source() {
-        let shared = share(&Arc::new(Error::Unavailable(Box::new(Abandoned))));
-        let Error::Unavailable(source) = &shared else { panic!("another kind: {shared:?}") };
-        assert_eq!(source.source().expect("a source").to_string(), Abandoned.to_string());
     }
 }

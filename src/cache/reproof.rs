@@ -11,7 +11,10 @@
 //! Nothing waits for a re-proof and it fills no cache. When enough are under way, a hit
 //! goes without.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -29,25 +32,44 @@ use crate::{
 /// Re-proofs under way at once.
 const AT_ONCE: usize = 4;
 
+/// Which hits are compared with the database.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReproofShare {
+    /// Share of the hits, 0 to 1.
+    pub ratio: f64,
+    /// The least time between two.
+    pub interval: Duration,
+}
+
 /// Chooses hits, and bounds what is under way.
 #[derive(Debug)]
 pub(super) struct Reproofs {
-    /// Share of the hits, 0 to 1.
-    ratio: f64,
+    share: ReproofShare,
+    last: Mutex<Option<Instant>>,
     places: Arc<Semaphore>,
 }
 
 // === impl Reproofs ===
 
 impl Reproofs {
-    pub(super) fn new(ratio: f64) -> Self {
-        Self { ratio, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn new(share: ReproofShare) -> Self {
+        Self { share, last: Mutex::default(), places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// A place for this hit, when it is drawn and a place is free.
-    fn draw(&self) -> Option<OwnedSemaphorePermit> {
-        let drawn = self.ratio > 0.0 && rand::random_bool(self.ratio.min(1.0));
-        if drawn { Arc::clone(&self.places).try_acquire_owned().ok() } else { None }
+    /// A place for this hit, when it is drawn, it is time for one, and a place is free.
+    pub(super) fn draw(&self) -> Option<OwnedSemaphorePermit> {
+        let ratio = self.share.ratio;
+        if !(ratio > 0.0 && rand::random_bool(ratio.min(1.0))) {
+            return None;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if last.is_some_and(|last| now - last < self.share.interval) {
+            return None;
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        *last = Some(now);
+        Some(place)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, ThreadId},
     time::Duration,
@@ -30,6 +30,7 @@ use tracing::Instrument as _;
 mod batch;
 mod client;
 mod error;
+mod gather;
 mod link;
 mod script;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use self::{
 use self::{
     client::{Blueprint, MAX_IN_FLIGHT, patient, pem},
     error::is_redirect,
+    gather::Gathered,
     link::Link,
     script::{DROP, PUT, Script},
 };
@@ -76,6 +78,13 @@ pub(super) enum Put {
     Tombstoned,
 }
 
+impl From<&Value> for Put {
+    /// What [`PUT`] answers, and [`script::PUT_ALL`] of each.
+    fn from(answer: &Value) -> Self {
+        if matches!(answer, Value::Integer(0)) { Self::Tombstoned } else { Self::Stored }
+    }
+}
+
 type Redis = WithOptions<Client>;
 type Answer<T> = Result<T, FredError>;
 
@@ -85,6 +94,10 @@ struct Inner {
     links: Vec<Arc<Link>>,
     threads: Vec<ThreadId>,
     turn: AtomicUsize,
+    /// Of each serving thread, and of all others together.
+    gathered: Vec<Mutex<Gathered>>,
+    /// Redis has refused the command that reads many keys.
+    one_by_one: AtomicBool,
     /// Whether a command may name one key only.
     clustered: bool,
     in_flight: Semaphore,
@@ -140,6 +153,8 @@ impl SharedCache {
             links,
             threads: threads.seats().iter().map(|seat| seat.thread).collect(),
             turn: AtomicUsize::new(0),
+            gathered: (0..=threads.seats().len()).map(|_| Mutex::default()).collect(),
+            one_by_one: AtomicBool::new(false),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             keys: Keys::new(&config.key_prefix),
             mac_keys,
@@ -173,7 +188,7 @@ impl SharedCache {
     }
 
     /// Reads the fact of a token, at most [`MAX_BYTES`] of it and one more to tell that there are more.
-    pub(super) async fn get(&self, digest: Digest) -> Result<Result<Fact, NoFact>, CacheError> {
+    async fn get_alone(&self, digest: Digest) -> Result<Result<Fact, NoFact>, CacheError> {
         let entry = |redis: Redis| {
             let key = self.inner.keys.of(digest.token_id());
             async move { redis.getrange::<Value, _>(key, 0, MAX_BYTES).await }
@@ -237,8 +252,8 @@ impl SharedCache {
             self.write("EVAL", unguarded).await?;
             return Ok(Put::Stored);
         }
-        let answer = self.evaluate(PUT, id, arguments).await?;
-        Ok(if answer.is_integer() { Put::Tombstoned } else { Put::Stored })
+        let stored = self.evaluate(PUT, vec![self.inner.keys.of(id)], arguments).await?;
+        Ok(Put::from(&stored))
     }
 
     /// Replaces an entry with a tombstone that keeps fills out for `life`.
@@ -261,19 +276,18 @@ impl SharedCache {
 
     /// Deletes an entry, unless a tombstone stands there.
     pub(super) async fn drop_fact(&self, id: TokenId) -> Result<(), CacheError> {
-        self.evaluate(DROP, id, Vec::new()).await.map(drop)
+        self.evaluate(DROP, vec![self.inner.keys.of(id)], Vec::new()).await.map(drop)
     }
 
-    /// Runs a script on a token's key, by its hash where Redis has it.
-    async fn evaluate(&self, script: Script, id: TokenId, arguments: Vec<Value>) -> Result<Value, CacheError> {
-        let key = self.inner.keys.of(id);
+    /// Runs a script on tokens' keys, by its hash where Redis has it.
+    async fn evaluate(&self, script: Script, keys: Vec<String>, arguments: Vec<Value>) -> Result<Value, CacheError> {
         let by_hash = |redis: Redis| {
-            let (key, arguments) = (key.clone(), arguments.clone());
-            async move { redis.evalsha::<Value, _, _, _>(script.sha, key, arguments).await }
+            let (keys, arguments) = (keys.clone(), arguments.clone());
+            async move { redis.evalsha::<Value, _, _, _>(script.sha, keys, arguments).await }
         };
         let whole = |redis: Redis| {
-            let (key, arguments) = (key.clone(), arguments.clone());
-            async move { redis.eval::<Value, _, _, _>(script.text, key, arguments).await }
+            let (keys, arguments) = (keys.clone(), arguments.clone());
+            async move { redis.eval::<Value, _, _, _>(script.text, keys, arguments).await }
         };
         match self.write("EVALSHA", by_hash).await {
             Err(error) if error.is("NOSCRIPT") => self.write("EVAL", whole).await,
@@ -342,10 +356,16 @@ impl SharedCache {
 
     /// Where among the links those of this thread begin, moved on by its turn; any where it has none.
     fn first(&self) -> usize {
-        let (threads, each) = (&self.inner.threads, self.inner.links.len() / self.inner.threads.len());
+        let (threads, each) = (self.inner.threads.len(), self.inner.links.len() / self.inner.threads.len());
         let turn = if each == 1 { 0 } else { self.inner.turn.fetch_add(1, Ordering::Relaxed) };
-        let here = thread::current().id();
-        threads.iter().position(|thread| *thread == here).map_or(turn, |seat| seat * each + turn % each)
+        let seat = self.seat();
+        if seat < threads { seat * each + turn % each } else { turn }
+    }
+
+    /// The number of this thread among those that serve; theirs in all for any other.
+    fn seat(&self) -> usize {
+        let (threads, here) = (&self.inner.threads, thread::current().id());
+        threads.iter().position(|thread| *thread == here).unwrap_or(threads.len())
     }
 }
 

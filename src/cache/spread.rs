@@ -32,7 +32,7 @@ impl<S: TokenStore, C: Clock> TokenStore for Cached<S, C> {
         self.inner.find(digests.into(), look.into()).await
     }
 
-    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Vec<Result<Reading, Error>> {
         self.inner.find_all(batch).await
     }
 

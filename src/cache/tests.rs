@@ -12,3 +12,4 @@ mod relay;
 mod reproof;
 mod revoke;
 mod store;
+mod together;

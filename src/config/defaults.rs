@@ -105,10 +105,11 @@ impl Default for Coherence {
         Self {
             max_staleness: Duration::from_secs(1),
             outage_grace: Duration::from_secs(30),
-            poll_interval: Duration::from_millis(50),
+            poll_interval: Duration::from_millis(250),
             listen: true,
             revoke_ack: RevokeAck::Cache,
             reproof_ratio: 0.01,
+            reproof_interval: Duration::from_secs(2),
         }
     }
 }

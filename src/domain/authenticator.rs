@@ -83,7 +83,11 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// # Cancel safety
     /// Dropping the future loses only the answer.
     pub async fn authenticate(&self, mut presented: Presented) -> Result<Answer, Error> {
-        self.fence(slice::from_mut(&mut presented)).await;
+        self.sift(&mut presented);
+        // Boxed, so that the future of most calls is small: it is moved about.
+        if presented.min_revision.is_some() {
+            Box::pin(self.fence(slice::from_mut(&mut presented))).await;
+        }
         self.decide(presented).await
     }
 
@@ -95,11 +99,15 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     /// # Cancel safety
     /// As [`Self::authenticate`].
     pub async fn authenticate_all(&self, mut batch: Vec<Presented>) -> Result<Vec<Answer>, Error> {
+        for presented in &mut batch {
+            self.sift(presented);
+        }
         self.fence(&mut batch).await;
         let asked: Vec<_> = batch.iter().map(|presented| presented.asked(self.hashing)).collect();
         let looks = asked.iter().zip(&batch).filter_map(|(digests, presented)| Some(((*digests)?, presented.look())));
         // One that cannot be answered fails the batch: it must not be called inactive.
-        let mut readings = self.store.find_all(looks.collect()).await?.into_iter();
+        let readings: Result<Vec<_>, _> = self.store.find_all(looks.collect()).await.into_iter().collect();
+        let mut readings = readings?.into_iter();
         let mut answers = Vec::with_capacity(batch.len());
         for (digests, presented) in asked.into_iter().zip(&batch) {
             let reading = digests.and_then(|digests| Some((digests, readings.next()?)));
@@ -108,12 +116,14 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
         Ok(answers)
     }
 
+    /// Leaves out what nobody has issued.
+    fn sift(&self, presented: &mut Presented) {
+        presented.token.take_if(|token| !self.form.admits(token));
+    }
+
     /// Waits until what is cached reflects the revisions asked for, and has the primary asked
-    /// where it does not. Tokens that nobody has issued wait for nothing.
+    /// where it does not.
     async fn fence(&self, batch: &mut [Presented]) {
-        for presented in batch.iter_mut() {
-            presented.token.take_if(|token| !self.form.admits(token));
-        }
         let asked: HashSet<Position> = batch.iter().filter_map(Presented::fence).collect();
         let waits = asked.into_iter().map(async |place| self.store.reflects(place).await.then_some(place));
         let reached: HashSet<Position> = join_all(waits).await.into_iter().flatten().collect();
@@ -168,7 +178,7 @@ impl<S: TokenStore, C: Clock> Authenticator<S, C> {
     async fn slide(&self, token: Digests, record: &TokenRecord, now: Timestamp) {
         let due = self.sliding.and_then(|sliding| sliding.due(record, now));
         if let (Some(from), Some(to)) = (record.expiry, due) {
-            let _outcome = self.store.extend(Extension::of(token, record, from, to)).await;
+            let _outcome = Box::pin(self.store.extend(Extension::of(token, record, from, to))).await;
         }
     }
 }

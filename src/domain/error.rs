@@ -1,6 +1,6 @@
 //! What can go wrong, in the terms of the contract; `transport/status.rs` gives each its status.
 
-use std::time::Duration;
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// Why a token is not active. An answer, not an error of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,5 +90,52 @@ impl Error {
     #[must_use]
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])
+    }
+
+    /// The same error for one of several callers.
+    #[must_use]
+    pub fn shared(error: &Arc<Self>) -> Self {
+        match &**error {
+            Self::Invalid(violations) => Self::Invalid(violations.clone()),
+            Self::NotFound(subject) => Self::NotFound(*subject),
+            Self::UserDisabled => Self::UserDisabled,
+            Self::TokenEnded => Self::TokenEnded,
+            Self::LimitReached { limit } => Self::LimitReached { limit: *limit },
+            Self::RequestIdReused => Self::RequestIdReused,
+            Self::Unsupported(what) => Self::Unsupported(what),
+            Self::Unavailable(_) => Self::Unavailable(Box::new(Shared(Arc::clone(error)))),
+            Self::RateLimited { retry_after } => Self::RateLimited { retry_after: *retry_after },
+            Self::Overloaded { retry_after } => Self::Overloaded { retry_after: *retry_after },
+        }
+    }
+}
+
+/// An error that several callers have in common.
+#[derive(Debug)]
+struct Shared(Arc<Error>);
+
+// === impl Shared ===
+
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Shared {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_error_keeps_its_kind_and_its_source() {
+        let shared = Error::shared(&Arc::new(Error::Unavailable(Box::new(Error::UserDisabled))));
+        let Error::Unavailable(source) = &shared else { panic!("another kind: {shared:?}") };
+        assert_eq!(source.source().expect("a source").to_string(), Error::UserDisabled.to_string());
     }
 }

@@ -43,12 +43,9 @@ pub trait TokenStore: Send + Sync + 'static {
     /// What is known of each of several tokens, in their order: as [`Self::find`], with one command of the shared
     /// cache and one statement of the database at most.
     ///
-    /// # Errors
-    /// As [`Self::find`], when one of them cannot be answered.
-    ///
     /// # Cancel safety
     /// As [`Self::find`].
-    fn find_all(&self, batch: Vec<(Digests, Look)>) -> impl Future<Output = Result<Vec<Reading>, Error>> + Send;
+    fn find_all(&self, batch: Vec<(Digests, Look)>) -> impl Future<Output = Vec<Result<Reading, Error>>> + Send;
 
     /// Waits, for a short and bounded time, until what [`Self::find`] answers at any freshness
     /// reflects everything up to `position`. False when only [`Freshness::Primary`] can.

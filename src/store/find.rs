@@ -17,7 +17,7 @@ use super::{
     time, upgrade,
 };
 use crate::{
-    domain::{Digest, Digests, Found, Legacy, Look, Position, Reading, Source, TokenRecord, UnderWay},
+    domain::{Digest, Digests, Error, Found, Legacy, Look, Position, Quota, Reading, Source, TokenRecord, UnderWay},
     mutant::{self, Mutant},
 };
 
@@ -83,14 +83,51 @@ fn either(inner: &Inner, rows: &[QueryResult], digests: Digests) -> Result<Found
     Ok(found)
 }
 
-/// The same for several tokens, in their order, and as one look-up.
-pub(super) async fn find_all(inner: &Arc<Inner>, batch: &[(Digests, Look)]) -> Result<Vec<Reading>, StoreError> {
-    // A batch is one caller's.
-    let _turn = batch.first().map(|(_, look)| turn(inner, look)).transpose()?;
-    let batch: Vec<_> = batch.iter().map(|(digests, _)| *digests).collect();
-    let mut readings = Vec::with_capacity(batch.len());
+/// The same for several tokens, in their order, and as one look-up of each of their callers.
+pub(super) async fn find_all(inner: &Arc<Inner>, batch: &[(Digests, Look)]) -> Vec<Result<Reading, Error>> {
+    let mut turns = Turns { left: inner.lookups.available_permits(), begun: Vec::new() };
+    let Ok(_place) = inner.lookups.try_acquire() else { return batch.iter().map(|_| Err(shed())).collect() };
+    let admitted: Vec<_> = batch.iter().map(|(_, look)| turns.admit(look)).collect();
+    let asked: Vec<_> = batch.iter().zip(&admitted).filter(|(_, admitted)| **admitted).map(|(ask, _)| ask.0).collect();
+    let mut readings = match find_parts(inner, &asked).await {
+        Ok(readings) => Ok(readings.into_iter()),
+        Err(error) => Err(Arc::new(Error::from(error))),
+    };
+    let mut next = || match &mut readings {
+        Ok(readings) => readings.next().ok_or_else(shed),
+        Err(error) => Err(Error::shared(error)),
+    };
+    admitted.into_iter().map(|admitted| if admitted { next() } else { Err(shed()) }).collect()
+}
+
+/// The shares of those whose tokens are read together.
+struct Turns {
+    /// Places for look-ups, before this one.
+    left: usize,
+    begun: Vec<(Arc<Quota>, Option<UnderWay>)>,
+}
+
+impl Turns {
+    fn admit(&mut self, look: &Look) -> bool {
+        let Some(quota) = &look.quota else { return true };
+        if let Some((_, turn)) = self.begun.iter().find(|(begun, _)| Arc::ptr_eq(begun, quota)) {
+            return turn.is_some();
+        }
+        let turn = quota.begin(self.left);
+        let admitted = turn.is_some();
+        self.begun.push((Arc::clone(quota), turn));
+        admitted
+    }
+}
+
+fn shed() -> Error {
+    StoreError::Shed.into()
+}
+
+async fn find_parts(inner: &Arc<Inner>, asked: &[Digests]) -> Result<Vec<Reading>, StoreError> {
+    let mut readings = Vec::with_capacity(asked.len());
     // Each token has two digests where rows of knox 4.2 are accepted. No request has as many.
-    for part in batch.chunks(BATCHES[BATCHES.len() - 1] / 2) {
+    for part in asked.chunks(BATCHES[BATCHES.len() - 1] / 2) {
         readings.extend(find_part(inner, part).await?);
     }
     Ok(readings)

@@ -202,11 +202,15 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.activity.quiet();
-        if *self.answered.get_mut() {
-            self.activity.answered.fetch_sub(1, Ordering::AcqRel);
+        let activity = &self.activity;
+        let answered = usize::from(*self.answered.get_mut());
+        // While others wait for an answer nobody looks at the time, and each look at a clock is felt in a check.
+        let lasting = activity.answered.load(Ordering::Acquire) - answered;
+        if activity.streams.load(Ordering::Acquire) - 1 == lasting {
+            activity.quiet();
         }
-        self.activity.streams.fetch_sub(1, Ordering::AcqRel);
+        activity.answered.fetch_sub(answered, Ordering::AcqRel);
+        activity.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

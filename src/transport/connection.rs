@@ -86,7 +86,9 @@ impl Terms {
             .keep_alive_timeout(settings.keepalive_timeout)
             .max_local_error_reset_streams(MAX_LOCAL_ERROR_RESETS)
             .max_pending_accept_reset_streams(MAX_PENDING_ACCEPT_RESETS)
-            .max_header_list_size(MAX_HEADER_BYTES);
+            .max_header_list_size(MAX_HEADER_BYTES)
+            // No client of gRPC asks for it.
+            .auto_date_header(false);
         Self {
             http,
             age: settings.max_connection_age,

@@ -1,18 +1,21 @@
 //! Many entries at once.
 
+use std::{sync::atomic::Ordering, time::Duration};
+
 use fred::{
     interfaces::{ClientLike as _, LuaInterface as _},
     types::{ClusterHash, CustomCommand, Value},
 };
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::{
-    CacheError, SharedCache,
-    script::{GET_ALL, Script},
+    CacheError, Put, SharedCache, millis,
+    script::{GET_ALL, PUT_ALL, Script},
 };
 use crate::{
     cache::entry::{Fact, MAX_BYTES, NoFact, Refusal},
-    domain::Digest,
+    domain::{Digest, TokenId},
+    mutant::{self, Mutant},
 };
 
 // === impl SharedCache ===
@@ -22,14 +25,26 @@ impl SharedCache {
     pub(in crate::cache) async fn get_all(&self, digests: &[Digest]) -> Result<Vec<Result<Fact, NoFact>>, CacheError> {
         match digests {
             [] => Ok(Vec::new()),
-            [one] => Ok(vec![self.get(*one).await?]),
-            _ if self.inner.clustered => try_join_all(digests.iter().map(|one| self.get(*one))).await,
+            [one] => Ok(vec![self.get_alone(*one).await?]),
+            _ if !self.gathers() => self.get_each(digests).await,
             _ => match self.get_by_script(digests).await {
-                // It came with Redis 7.
-                Err(error) if error.is("ERR") => try_join_all(digests.iter().map(|one| self.get(*one))).await,
+                // It came with Redis 7, and a user needs leave for it.
+                Err(error) if error.is("ERR") || error.is("NOPERM") => {
+                    self.inner.one_by_one.store(true, Ordering::Relaxed);
+                    self.get_each(digests).await
+                }
                 known => known,
             },
         }
+    }
+
+    /// Whether one command can read many keys.
+    pub(super) fn gathers(&self) -> bool {
+        !self.inner.clustered && !self.inner.one_by_one.load(Ordering::Relaxed)
+    }
+
+    async fn get_each(&self, digests: &[Digest]) -> Result<Vec<Result<Fact, NoFact>>, CacheError> {
+        try_join_all(digests.iter().map(|one| self.get_alone(*one))).await
     }
 
     async fn get_by_script(&self, digests: &[Digest]) -> Result<Vec<Result<Fact, NoFact>>, CacheError> {
@@ -55,6 +70,27 @@ impl SharedCache {
     async fn run_get_all(&self, arguments: &[Value]) -> Result<Vec<Value>, CacheError> {
         let command = || CustomCommand::new_static("EVALSHA_RO", ClusterHash::FirstKey, false);
         self.read("EVALSHA_RO", async |redis| redis.custom(command(), arguments.to_vec()).await).await
+    }
+
+    /// Stores entries as [`Self::put`] does, with one command where one server has all keys.
+    pub(in crate::cache) async fn put_all(
+        &self,
+        fills: Vec<(TokenId, Vec<u8>, Duration)>,
+    ) -> Vec<Result<Put, CacheError>> {
+        if fills.len() < 2 || self.inner.clustered || mutant::is(Mutant::PutGuard) {
+            return join_all(fills.into_iter().map(|(id, entry, life)| self.put(id, entry, life))).await;
+        }
+        let count = fills.len();
+        let (mut keys, mut arguments) = (Vec::with_capacity(count), Vec::with_capacity(2 * count));
+        for (id, entry, life) in fills {
+            keys.push(self.inner.keys.of(id));
+            arguments.extend([Value::Bytes(entry.into()), millis(life).into()]);
+        }
+        match self.evaluate(PUT_ALL, keys, arguments).await {
+            Ok(Value::Array(stored)) => stored.iter().map(|one| Ok(Put::from(one))).collect(),
+            Ok(_) => Vec::new(),
+            Err(error) => vec![Err(error); count],
+        }
     }
 
     async fn load(&self, script: Script) -> Result<(), CacheError> {

@@ -10,7 +10,7 @@ use fred::error::{Error as FredError, ErrorKind};
 use crate::cache::breaker::{Fault, Rejected};
 
 /// Why Redis gave no answer that can be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CacheError {
     /// Nothing was sent: the circuit breaker is open.
     #[error(transparent)]

@@ -17,6 +17,23 @@ return redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])",
     sha: "4513be8590d80346069556207b40939746c0c757",
 };
 
+/// Stores facts at many keys, each unless a tombstone stands there; the arguments are a fact and its life for each.
+/// Gives 1 for each that was stored, and what goes wrong with one keeps those after it out.
+pub(super) const PUT_ALL: Script = Script {
+    text: r"local stored = {}
+for index, key in ipairs(KEYS) do
+  if redis.pcall('GETRANGE', key, 0, 0) == '\0' then
+    stored[index] = 0
+  else
+    local done = redis.pcall('SET', key, ARGV[2 * index - 1], 'PX', ARGV[2 * index])
+    if done.err then return done end
+    stored[index] = 1
+  end
+end
+return stored",
+    sha: "b9ef4e37455f96deca3a82bb95ba8391224683e9",
+};
+
 /// Deletes whatever stands there unless it is a tombstone: a delete can arrive late, and
 /// the tombstone may be another replica's, which has answered COMPLETE because of it.
 pub(super) const DROP: Script = Script {

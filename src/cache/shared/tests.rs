@@ -1,4 +1,7 @@
-use super::{script::GET_ALL, *};
+use super::{
+    script::{GET_ALL, PUT_ALL},
+    *,
+};
 use crate::cache::tests::{fixture::mac_keys, redis::Redis};
 
 #[test]
@@ -30,7 +33,7 @@ fn a_life_of_less_than_a_millisecond_is_one() {
 #[tokio::test]
 async fn the_hash_of_a_script_is_the_one_that_redis_computes() {
     let redis = Redis::start().await;
-    for script in [PUT, DROP, GET_ALL] {
+    for script in [PUT, PUT_ALL, DROP, GET_ALL] {
         assert_eq!(redis.run(&["SCRIPT", "LOAD", script.text]).await, script.sha);
     }
 }

@@ -19,7 +19,7 @@ type Batch = tokio::task::JoinHandle<Result<Vec<Reading>, Error>>;
 fn spawn_batch(cached: &Arc<Tested>, tokens: &[&str]) -> Batch {
     let cached = Arc::clone(cached);
     let batch = tokens.iter().map(|token| (digest(token).into(), Freshness::Any.into())).collect();
-    tokio::spawn(async move { cached.find_all(batch).await })
+    tokio::spawn(async move { cached.find_all(batch).await.into_iter().collect() })
 }
 
 async fn answered(batch: Batch) -> Vec<Reading> {

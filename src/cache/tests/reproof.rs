@@ -10,7 +10,7 @@ use super::{
     store::{ENDING, Gate, Replica, TestStore},
 };
 use crate::{
-    cache::{Ack, MemoryCache, Tiers},
+    cache::{Ack, MemoryCache, ReproofShare, Tiers, reproof::Reproofs},
     config,
     domain::{Found, Source, Target, TokenStore as _},
     journal::Terms,
@@ -146,4 +146,14 @@ async fn without_a_share_the_database_is_left_alone() {
         tokio::task::yield_now().await;
     }
     assert_eq!(store.sent(), before);
+}
+
+#[tokio::test]
+async fn no_hit_is_compared_so_soon_after_another() {
+    let hourly = ReproofShare { ratio: 1.0, interval: Duration::from_hours(1) };
+    let (hourly, unbounded) =
+        (Reproofs::new(hourly), Reproofs::new(ReproofShare { ratio: 1.0, interval: Duration::ZERO }));
+    assert!(hourly.draw().is_some());
+    assert!(hourly.draw().is_none());
+    assert!(unbounded.draw().is_some() && unbounded.draw().is_some());
 }

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::fixture::{NOWHERE, TestClock, digest, eventually, noon, record};
 use crate::{
-    cache::{Ack, Cached, Proof, Tiers},
+    cache::{Ack, Cached, Proof, ReproofShare, Tiers},
     config,
     domain::{
         Digest, Digests, Ended, Ending, Error, Extended, Extension, Found, Freshness, Inserted, Journal, Look,
@@ -32,6 +32,8 @@ pub(super) struct TestStore {
     /// Changed under the lock of `tokens` only, as a trigger would.
     records: Mutex<Vec<Record>>,
     sent: AtomicUsize,
+    /// Reads of several tokens together.
+    batches: AtomicUsize,
     extended: AtomicUsize,
     gate: watch::Sender<Gate>,
 }
@@ -66,8 +68,9 @@ impl TestStore {
     pub(super) fn of(tokens: &[&str]) -> Arc<Self> {
         let live = |token: &&str| (digest(token), Found::Token(Arc::new(record(token))));
         let tokens = Mutex::new(tokens.iter().map(live).collect());
-        let (sent, extended) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { tokens, records: Mutex::default(), sent, extended, gate: watch::Sender::new(Gate::Open) })
+        let [sent, batches, extended] = [0; 3].map(AtomicUsize::new);
+        let gate = watch::Sender::new(Gate::Open);
+        Arc::new(Self { tokens, records: Mutex::default(), sent, batches, extended, gate })
     }
 
     /// A cache in front of this store, with a clock that stands at noon.
@@ -84,7 +87,8 @@ impl TestStore {
     pub(super) async fn proven(self: &Arc<Self>, tiers: Tiers, terms: Terms, ack: Ack, reproof_ratio: f64) -> Replica {
         let wire = Arc::new(Wire { store: Arc::clone(self), flowing: watch::Sender::new(true) });
         let (reader, journal) = journal::reader(Arc::clone(&wire), terms);
-        let (proof, clock) = (Proof { journal, terms, ack, reproof_ratio }, TestClock::at_noon());
+        let reproofs = ReproofShare { ratio: reproof_ratio, interval: Duration::ZERO };
+        let (proof, clock) = (Proof { journal, terms, ack, reproofs }, TestClock::at_noon());
         let cached = Cached::assemble(Arc::clone(self), tiers, Some(proof), &config::Cache::default(), clock.clone());
         let replica = Replica { cached: Arc::new(cached), clock, wire, reader: tokio::spawn(reader.run()) };
         replica.cached.prime().await.expect("the store answers");
@@ -98,6 +102,11 @@ impl TestStore {
     /// How many reads were sent.
     pub(super) fn sent(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
+    }
+
+    /// How often several tokens were read together.
+    pub(super) fn batches(&self) -> usize {
+        self.batches.load(Ordering::SeqCst)
     }
 
     /// How many extensions were asked for.
@@ -266,8 +275,9 @@ impl TokenStore for TestStore {
         }
     }
 
-    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
-        try_join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Vec<Result<Reading, Error>> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
     }
 
     async fn insert(&self, token: NewToken) -> Result<Inserted, Error> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{CacheBackend, Coherence, Config, MIN_MAC_KEY_BYTES, RevokeAck, SecretText},
-    Judge, text,
+    Judge,
 };
 
 /// A day, so that what Redis keeps is used or gone by then.
@@ -70,13 +70,7 @@ impl Judge<'_> {
     }
 
     pub(super) fn coherence(&mut self, coherence: &Coherence) {
-        let (polls, bound) = (coherence.poll_interval, coherence.max_staleness);
-        self.more_than_none("coherence.poll_interval", polls);
-        if !bound.is_zero() && bound < 4 * polls {
-            let problem = format!("is shorter than four times coherence.poll_interval, {}", text(polls));
-            let remedy = "give 0s, or a time in which a late poll can be made good";
-            self.refuse(&["coherence.max_staleness", "coherence.poll_interval"], problem, remedy);
-        }
+        self.more_than_none("coherence.poll_interval", coherence.poll_interval);
         if !(0.0..=1.0).contains(&coherence.reproof_ratio) {
             self.refuse(&["coherence.reproof_ratio"], "is not a share", "give 0 to 1, such as 0.01");
         }

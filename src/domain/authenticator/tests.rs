@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use super::*;
 use crate::domain::{
@@ -75,8 +75,8 @@ impl TokenStore for Counter {
         Ok(Reading { found: Found::Unknown, position: at(self.primary), source, age: Duration::ZERO })
     }
 
-    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Result<Vec<Reading>, Error> {
-        try_join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
+    async fn find_all(&self, batch: Vec<(Digests, Look)>) -> Vec<Result<Reading, Error>> {
+        join_all(batch.into_iter().map(|(digests, look)| self.find(digests, look))).await
     }
 
     async fn reflects(&self, position: Position) -> bool {

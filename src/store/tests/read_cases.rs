@@ -158,8 +158,11 @@ pub(super) async fn a_caller_leaves_places_for_others(world: World) {
     let under_way = [flood.begin(4), flood.begin(3)];
     let refused = store.find(digest, look(&flood)).await;
     assert!(matches!(refused, Err(Error::Overloaded { .. })), "{refused:?}");
-    let refused = store.find_all(vec![(digest.into(), look(&flood)); 2]).await;
-    assert!(matches!(refused, Err(Error::Overloaded { .. })), "a batch: {refused:?}");
+    let [mine, others] = [&flood, &other].map(|quota| (digest.into(), look(quota)));
+    let together = store.find_all(vec![mine.clone(), others, mine]).await;
+    let refused = |outcome: &Result<_, Error>| matches!(outcome, Err(Error::Overloaded { .. }));
+    assert_eq!(together.iter().map(refused).collect::<Vec<_>>(), [true, false, true], "{together:?}");
+    assert_eq!(together[1].as_ref().expect("an answer").found, Found::Unknown);
     assert_eq!(store.find(digest, look(&other)).await.expect("an answer").found, Found::Unknown);
     drop((places, under_way));
     assert_eq!(store.find(digest, look(&flood)).await.expect("an answer").found, Found::Unknown);

@@ -130,7 +130,8 @@ pub(super) async fn find(store: &Database, digest: Digest) -> Found {
 pub(super) async fn find_either(store: &Database, digests: Digests) -> Found {
     let nobodys = Digests::from(Digest::from_bytes([7; 64]));
     let batch = [digests, nobodys, digests].map(|digests| (digests, Freshness::Any.into())).to_vec();
-    let mut batch = store.find_all(batch).await.expect("an answer").into_iter().map(|reading| reading.found);
+    let batch = store.find_all(batch).await.into_iter();
+    let mut batch = batch.map(|reading| reading.expect("an answer").found);
     let alone = store.find(digests, Freshness::Any).await.expect("an answer").found;
     assert_eq!(batch.next().as_ref(), Some(&alone), "first in a batch");
     assert_eq!(batch.next(), Some(Found::Unknown), "a token that nobody has");
