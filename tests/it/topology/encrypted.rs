@@ -1,6 +1,7 @@
 //! TLS to Redis, PostgreSQL and MariaDB with an authority of one's own.
 
 mod certified;
+mod proxied;
 mod several;
 
 use std::{fs, path::Path};

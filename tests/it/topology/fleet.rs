@@ -1,6 +1,6 @@
 //! Three replicas at addresses of their own, on one PostgreSQL and one Redis, behind Envoy.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use futures::future::join_all;
 
@@ -18,18 +18,21 @@ use crate::harness::{
 pub(super) const REPLICAS: usize = 3;
 /// A replica that starts on a busy machine takes no longer.
 const LONG: Duration = Duration::from_mins(1);
-const PORT: u16 = 50051;
+pub(super) const PORT: u16 = 50051;
 
 /// The file that is shipped.
 const BOOTSTRAP: &str = include_str!("../../../deploy/envoy/load-balancer.yaml");
 
-/// That file with other addresses, and health that is looked at more often.
-fn bootstrap(endpoints: &str) -> String {
+/// A load balancer's file with these replicas, an address of a test's own, and health that is looked at more often.
+pub(super) fn bootstrap(file: &str, replicas: &[IpAddr]) -> String {
     // The harness has its own.
-    let (text, _admin) = BOOTSTRAP.split_once("\nadmin:").expect("its administration stands last");
+    let (text, _admin) = file.split_once("\nadmin:").expect("its administration stands last");
     let (before, after) = text.split_once("              - endpoint:\n").expect("it names one endpoint");
     let (_endpoint, after) = after.split_once("      typed_extension").expect("which the cluster's options follow");
-    let text = format!("{before}{endpoints}      typed_extension{after}\n");
+    let endpoints = replicas.iter().map(|host| {
+        format!("              - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {PORT}}}}}}}\n")
+    });
+    let text = format!("{before}{}      typed_extension{after}\n", endpoints.collect::<String>());
     [
         ("{address: 0.0.0.0, port_value: 50051}", "{address: 127.0.0.1, port_value: 0}"),
         ("interval: 0.4s", "interval: 0.2s"),
@@ -77,13 +80,8 @@ impl Fleet {
         let dir = template::directory();
         template::run(tokenward(dir.path(), &settings).args(["migrate", "up"]));
         let replicas = join_all((0..REPLICAS).map(|number| replica(net, number, &settings))).await;
-        let endpoints = (0..REPLICAS).map(|number| {
-            let host = net.host(1 + number);
-            format!(
-                "              - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {PORT}}}}}}}\n"
-            )
-        });
-        let envoy = Envoy::start(&bootstrap(&endpoints.collect::<String>())).await;
+        let hosts: Vec<_> = (0..REPLICAS).map(|number| net.host(1 + number)).collect();
+        let envoy = Envoy::start(&bootstrap(BOOTSTRAP, &hosts)).await;
         let fleet = Self { envoy, replicas, settings, net, _redis: redis, _postgres: postgres };
         fleet.healthy(REPLICAS).await;
         fleet
