@@ -178,6 +178,7 @@ pub async fn serve(
     let gathered = metrics::Gathered {
         rpcs,
         counts: counts.clone(),
+        gate: door.gate.clone(),
         store: Arc::clone(&store),
         database: database.clone(),
         redis: redis.clone(),

@@ -15,8 +15,8 @@ pub mod rpc;
 pub use self::{
     cells::Cells,
     label::{
-        AuthResult, AuthSource, CallerRejection, FillRejection, Label, PoolState, Query, RequestResult, Scope, Tier,
-        Transition,
+        AuthResult, AuthSource, CallerRejection, FillRejection, Label, PoolState, Query, Reach, RequestResult, Scope,
+        Tier, Transition,
     },
     matrix::Matrix,
     observed::{Observed, Reading},
@@ -26,7 +26,7 @@ pub use self::{
 const PREFIX: &str = "tokenward";
 /// Upper bounds of the buckets for what the database is asked, in seconds.
 const QUERY_BUCKETS: [f64; 13] = [0.0001, 0.0003, 0.0006, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
-/// Upper bounds of the buckets for how long a change takes to reach every replica, in seconds.
+/// Upper bounds of the buckets for how long a change takes until it is answered, in seconds.
 const PROPAGATION_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 2.5, 10.0];
 
 /// How the tokens that were presented were judged.
@@ -69,12 +69,11 @@ pub fn database_queries() -> Histograms<Query> {
     Histograms::new("database_query_seconds", help, "query", &QUERY_BUCKETS)
 }
 
-/// How long changes took to reach every replica.
+/// How long changes took from their commit to the answer; one that is complete has reached every replica by then.
 #[must_use]
-pub fn propagation() -> Histogram {
+pub fn propagation() -> Histograms<Reach> {
     let help = "Time from the commit of a revocation to the answer that says how far it has come.";
-    let opts = HistogramOpts::new("revocation_propagation_seconds", help).namespace(PREFIX);
-    Histogram::with_opts(opts.buckets(PROPAGATION_BUCKETS.into())).expect("the name is well-formed")
+    Histograms::new("revocation_propagation_seconds", help, "state", &PROPAGATION_BUCKETS)
 }
 
 /// Tokens that were ended, by what was asked for.

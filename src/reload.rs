@@ -97,11 +97,16 @@ impl Counters {
             Opts::new("reloads_total", "Files that changed, by what they hold and whether they were taken over.");
         let counter = IntCounterVec::new(opts.namespace("tokenward"), &["what", "result"]);
         let counter = counter.expect("the name is well-formed");
-        // A rate needs a first sample.
+        let counters = Self(counter);
+        counters.show("callers");
+        counters
+    }
+
+    /// Both at 0 from the start, so that a first faulty file is an increase.
+    fn show(&self, what: &str) {
         for result in ["ok", "faulty"] {
-            counter.with_label_values(&["callers", result]);
+            self.0.with_label_values(&[what, result]);
         }
-        Self(counter)
     }
 
     fn count(&self, what: &str, result: &str) {
@@ -174,6 +179,7 @@ where
     /// # Errors
     /// What `load` says.
     pub fn start(what: &'static str, counters: &Counters, load: F) -> Result<(Live<T>, Self), E> {
+        counters.show(what);
         let mut files = Files::default();
         let live = Live(Arc::new(ArcSwap::from_pointee(load(&mut files)?)));
         Ok((live.clone(), Self { what, counters: counters.clone(), live, load, files }))

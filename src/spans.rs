@@ -1,6 +1,7 @@
 //! Spans for traces, named and labelled by OpenTelemetry's semantic conventions. A leaf: it imports nothing of the project.
 //!
-//! Without traces, and with a log level above debug, each costs a look at a flag. None has a token, a `token_id`, a key
+//! Without traces, and with a log level above debug, no span is made: each costs a look at a flag, and neither the
+//! headers nor the names of what is asked are read. None has a token, a `token_id`, a key
 //! or a statement's values.
 //!
 //! What is above a span is read from W3C Trace Context's `traceparent`; what a span was is told in `traceresponse`, as
@@ -162,5 +163,61 @@ impl Extractor for Headers<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tracing::{Subscriber, level_filters::LevelFilter, subscriber::with_default};
+    use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _};
+
+    use super::*;
+
+    /// Counts spans that are made.
+    struct Made(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Made {
+        fn on_new_span(
+            &self,
+            _: &tracing::span::Attributes<'_>,
+            _: &tracing::span::Id,
+            _: tracing_subscriber::layer::Context<'_, S>,
+        ) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All spans of one call that is answered from Redis and the database; how many were made, and are kept at all.
+    fn of_a_call(level: LevelFilter) -> (usize, usize) {
+        let made = Arc::new(AtomicUsize::new(0));
+        let mut headers = HeaderMap::new();
+        headers
+            .insert(TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().expect("a value"));
+        let kept = with_default(Registry::default().with(Made(Arc::clone(&made)).with_filter(level)), || {
+            let call = rpc("/tokenward.v1.TokenService/Authenticate", &headers);
+            let (command, query) = call.in_scope(|| {
+                carry_on(&Headers(&headers));
+                (redis("GETRANGE"), database("sqlite", "find"))
+            });
+            let posted = post("/introspect", &headers);
+            let mut answer = HeaderMap::new();
+            ended(&call, 0, &mut answer);
+            answered(&posted, 200, &mut answer);
+            assert!(answer.is_empty(), "nobody exports them");
+            [call, command, query, posted].iter().filter(|span| !span.is_none()).count()
+        });
+        (made.load(Ordering::Relaxed), kept)
+    }
+
+    /// As it is without traces, at the log level that is the default.
+    #[test]
+    fn no_span_is_made_while_nobody_wants_one() {
+        assert_eq!(of_a_call(LevelFilter::INFO), (0, 0));
+        assert_eq!(of_a_call(LevelFilter::DEBUG), (4, 4));
     }
 }

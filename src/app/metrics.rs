@@ -2,7 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prometheus::{Registry, core::Collector, process_collector::ProcessCollector};
+use prometheus::{
+    IntCounterVec, Registry,
+    core::{Collector, Desc},
+    process_collector::ProcessCollector,
+    proto::MetricFamily,
+};
 use tokio::task::JoinSet;
 
 use super::Store;
@@ -14,7 +19,7 @@ use crate::{
     metrics::{AuthSource, Label as _, Observed, Reading, Transition, rpc::Rpcs},
     reload,
     store::Database,
-    transport::{Counts, health::Readiness},
+    transport::{Counts, Gate, health::Readiness},
 };
 
 /// What tells the numbers.
@@ -22,6 +27,7 @@ use crate::{
 pub(super) struct Gathered {
     pub(super) rpcs: &'static Rpcs,
     pub(super) counts: Counts,
+    pub(super) gate: Gate,
     pub(super) store: Arc<Store>,
     pub(super) database: Database,
     pub(super) redis: Option<SharedCache>,
@@ -29,6 +35,30 @@ pub(super) struct Gathered {
     pub(super) readiness: Readiness,
     pub(super) audit: Audit,
     pub(super) reloads: reload::Counters,
+}
+
+/// Tokens issued, by caller: whoever may issue one has a count, 0 until then.
+struct Issued {
+    family: IntCounterVec,
+    gate: Gate,
+}
+
+/// What makes a token of nothing.
+const ISSUE: &str = "/tokenward.v1.TokenService/IssueToken";
+
+// === impl Issued ===
+
+impl Collector for Issued {
+    fn desc(&self) -> Vec<&Desc> {
+        self.family.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for name in self.gate.allowed(ISSUE) {
+            self.family.with_label_values(&[&name]);
+        }
+        self.family.collect()
+    }
 }
 
 // === impl Gathered ===
@@ -40,7 +70,7 @@ impl Gathered {
         let mut all: Vec<Box<dyn Collector>> = vec![
             Box::new(self.rpcs),
             Box::new(self.counts.authentications.clone()),
-            Box::new(self.counts.issued.clone()),
+            Box::new(Issued { family: self.counts.issued.clone(), gate: self.gate.clone() }),
             Box::new(self.store.counters().clone()),
             Box::new(self.audit.counters().clone()),
             Box::new(self.reloads.clone()),

@@ -3,13 +3,13 @@
 //! No label holds a token, a `token_id` or a `user_id`: the words are fixed, and few.
 
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, Opts,
+    IntCounter, IntCounterVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
 
 use super::entry::Refusal;
-use crate::metrics::{self, CacheRequests, Counts, FillRejection, Scope, counter};
+use crate::metrics::{self, CacheRequests, Counts, FillRejection, Histograms, Reach, Scope, counter};
 
 /// The counters of one cache. A clone counts on the same.
 #[derive(Clone, Debug)]
@@ -37,8 +37,8 @@ pub struct Counters {
     pub tombstones_owed: IntCounter,
     /// Tokens that were ended.
     pub revocations: Counts<Scope>,
-    /// How long changes took from their commit to the answer.
-    pub propagation: Histogram,
+    /// How long changes that ended tokens took from their commit to the answer.
+    pub propagation: Histograms<Reach>,
 }
 
 // === impl Counters ===

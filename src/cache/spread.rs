@@ -13,7 +13,7 @@ use crate::{
         Revocation, Target, Timestamp, TokenId, TokenQuery, TokenRecord, TokenStore, User, UserChange, UserId,
     },
     journal::Terms,
-    metrics::Scope,
+    metrics::{Reach, Scope},
     mutant::{self, Mutant},
     request::carried,
 };
@@ -152,9 +152,12 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     }
 
     async fn tell(&self, ids: Vec<TokenId>) -> Propagation {
-        let committed = Instant::now();
+        let (committed, any) = (Instant::now(), !ids.is_empty());
         let propagation = self.told(ids, committed).await;
-        self.counters.propagation.observe(committed.elapsed().as_secs_f64());
+        // What ended nothing would make the times of what did look short.
+        if any {
+            self.counters.propagation.of(reach(&propagation)).observe(committed.elapsed().as_secs_f64());
+        }
         propagation
     }
 
@@ -207,6 +210,13 @@ impl Terms {
             Duration::ZERO => Propagation::Complete,
             grace => pending_until(committed + self.max_staleness + grace),
         }
+    }
+}
+
+fn reach(propagation: &Propagation) -> Reach {
+    match propagation {
+        Propagation::Complete => Reach::Complete,
+        Propagation::Pending { .. } => Reach::Pending,
     }
 }
 

@@ -206,6 +206,11 @@ impl Directory {
         }
     }
 
+    /// The names of those who may call the method at `path`.
+    pub fn allowed(&self, path: &str) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter(|entry| entry.methods.allow(path)).map(|entry| &*entry.caller.name)
+    }
+
     fn find(&self, credential: Credential<'_>) -> Option<&Entry> {
         let index = match credential {
             Credential::Key(key) => self.by_key(KeyDigest::of(key)),

@@ -1,7 +1,6 @@
 //! `tokenward health`, with the exit codes of `grpc_health_probe`.
 
 use clap::Args;
-use tonic::Request;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
 
 use super::{
@@ -70,7 +69,7 @@ impl Health {
 
     /// Has no deadline: it watches as long as the server serves.
     async fn watch(&self, remote: &Remote) -> Result<Ending, Failure> {
-        let mut stream = remote.health().watch(Request::new(self.request())).await?.into_inner();
+        let mut stream = remote.health().watch(remote.lasting(self.request())).await?.into_inner();
         let mut last = ServingStatus::Unknown;
         while let Some(response) = stream.message().await? {
             print(&self.text(response))?;

@@ -151,8 +151,14 @@ fn first_line(bytes: &[u8]) -> Zeroizing<String> {
 impl Remote {
     /// A request with the caller's credential, the deadline that the server is told too, and what it is traced below.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.lasting(message);
         request.set_timeout(self.timeout);
+        request
+    }
+
+    /// The same without a deadline, for a stream that goes on as long as both sides want.
+    pub(super) fn lasting<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
         if let Some(credential) = &self.credential {
             request.metadata_mut().insert("authorization", credential.clone());
         }

@@ -177,6 +177,14 @@ labels! {
         Overloaded = "overloaded",
     }
 
+    /// How far a change had come when it was answered.
+    Reach {
+        /// To every replica.
+        Complete = "complete",
+        /// To those that are not cut off: the answer said for how long.
+        Pending = "pending",
+    }
+
     /// What state the breaker came into.
     Transition {
         /// Redis is used.

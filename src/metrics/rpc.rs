@@ -244,11 +244,11 @@ impl Rpcs {
         self.cells.add(at + NANOS_SUM, nanos);
     }
 
+    /// Every code from the start, so that a first failure is an increase.
     fn handled(&self, method: usize) -> Vec<Metric> {
         let codes = CODES.iter().enumerate().map(|(code, name)| (name, self.get(method, HANDLED + code)));
-        let shown = codes.filter(|(name, count)| *count > 0 || **name == CODES[0]);
         let labels = METHODS[method].labels();
-        shown
+        codes
             .map(|(name, count)| counter(labelled(labels.into_iter().chain([("grpc_code", *name)])), number(count)))
             .collect()
     }
@@ -346,9 +346,10 @@ impl Drop for Call {
 mod tests {
     use super::*;
 
-    fn value(families: &[MetricFamily], name: &str, method: &str) -> String {
+    fn value(families: &[MetricFamily], name: &str, words: &[&str]) -> String {
         let family = families.iter().find(|family| family.name() == name).expect("the family is there");
-        let of = |metric: &&Metric| metric.get_label().iter().any(|label| label.value() == method);
+        let has = |metric: &Metric, word| metric.get_label().iter().any(|label| label.value() == word);
+        let of = |metric: &&Metric| words.iter().all(|word| has(metric, *word));
         let metric = family.get_metric().iter().find(of).expect("the method is there");
         let value = match family.get_field_type() {
             MetricType::GAUGE => metric.get_gauge().get_value(),
@@ -364,19 +365,30 @@ mod tests {
         let ended = rpcs.begin("/tokenward.v1.TokenService/Authenticate");
         let dropped = rpcs.begin("/tokenward.v1.TokenService/Authenticate");
         let unknown = rpcs.begin("/made.up/by-a-client");
-        assert_eq!(value(&rpcs.collect(), "grpc_server_in_flight", "Authenticate"), "2");
+        assert_eq!(value(&rpcs.collect(), "grpc_server_in_flight", &["Authenticate"]), "2");
         ended.end(0);
         drop(dropped);
         unknown.end(12);
         let families = rpcs.collect();
-        assert_eq!(value(&families, "grpc_server_in_flight", "Authenticate"), "0");
-        assert_eq!(value(&families, "grpc_server_started_total", "Authenticate"), "2");
-        assert_eq!(value(&families, "grpc_server_handling_seconds", "Authenticate"), "2");
-        assert_eq!(value(&families, "grpc_server_handled_total", "OK"), "1");
-        assert_eq!(value(&families, "grpc_server_handled_total", "Canceled"), "1");
-        assert_eq!(value(&families, "grpc_server_handled_total", "Unimplemented"), "1");
-        assert_eq!(value(&families, "grpc_server_started_total", "unknown"), "1");
+        assert_eq!(value(&families, "grpc_server_in_flight", &["Authenticate"]), "0");
+        assert_eq!(value(&families, "grpc_server_started_total", &["Authenticate"]), "2");
+        assert_eq!(value(&families, "grpc_server_handling_seconds", &["Authenticate"]), "2");
+        assert_eq!(value(&families, "grpc_server_handled_total", &["Authenticate", "OK"]), "1");
+        assert_eq!(value(&families, "grpc_server_handled_total", &["Authenticate", "Canceled"]), "1");
+        assert_eq!(value(&families, "grpc_server_handled_total", &["unknown", "Unimplemented"]), "1");
+        assert_eq!(value(&families, "grpc_server_started_total", &["unknown"]), "1");
         assert_eq!(rpcs.latencies().iter().sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn every_failure_of_every_method_has_a_count_before_it_happens() {
+        let families = Rpcs::start().collect();
+        for method in METHODS {
+            for code in CODES {
+                let (service, name) = method.names();
+                assert_eq!(value(&families, "grpc_server_handled_total", &[service, name, code]), "0", "{method:?}");
+            }
+        }
     }
 
     #[test]

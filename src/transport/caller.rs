@@ -48,6 +48,15 @@ impl Peer {
 // === impl Gate ===
 
 impl Gate {
+    /// The names of those who may call the method at `path` now; the empty one for whoever can connect.
+    #[must_use]
+    pub fn allowed(&self, path: &str) -> Vec<String> {
+        match self {
+            Self::Open(anyone) => vec![anyone.name.to_string()],
+            Self::Callers(directory) => directory.get().allowed(path).map(str::to_owned).collect(),
+        }
+    }
+
     /// Lets a request through, with its [`Caller`] in its extensions and without its credential.
     ///
     /// # Errors

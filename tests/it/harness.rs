@@ -14,7 +14,7 @@ pub(crate) mod loopback;
 pub(crate) mod mariadb;
 pub(crate) mod otlp;
 pub(crate) mod postgres;
-mod process;
+pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod python;
 pub(crate) mod raw;

@@ -12,6 +12,7 @@ mod coherence;
 mod deploy;
 mod django;
 mod doors;
+mod guides;
 mod health;
 mod http;
 mod import_rule;

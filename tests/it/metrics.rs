@@ -19,6 +19,8 @@ use crate::harness::{
     stack::{On, Stack, With},
 };
 
+mod seldom;
+
 const SETTINGS: [(&str, &str); 4] = [
     ("TOKENWARD_HTTP__LISTEN", "127.0.0.1:0"),
     ("TOKENWARD_BREAKER__OPEN_MAX", "500ms"),
@@ -134,7 +136,7 @@ const MOVED: [Row; 22] = [
     ("tokenward_revocations_total", &["scope=\"user_tokens\""], 1.0),
     ("tokenward_revocations_total", &["scope=\"user_deleted\""], 1.0),
     ("tokenward_revocations_total", &["scope=\"user_disabled\""], 1.0),
-    ("tokenward_revocation_propagation_seconds_count", &[], 4.0),
+    ("tokenward_revocation_propagation_seconds_count", &["state=\"complete\""], 4.0),
     ("tokenward_cache_requests_total", &["tier=\"redis\"", "result=\"hit\""], 1.0),
     ("tokenward_cache_requests_total", &["tier=\"redis\"", "result=\"miss\""], 1.0),
     ("tokenward_cache_requests_total", &["tier=\"memo\"", "result=\"negative_hit\""], 1.0),
@@ -205,9 +207,14 @@ async fn an_outage_of_redis_shows_and_its_end_does() {
         ];
         is(&opened).await.filter(|scrape| scrape.sum("tokenward_health_status", &["service=\"redis\""]) < 0.5)
     };
-    eventually("the breaker opens", opens).await;
+    let scrape = eventually("the breaker opens", opens).await;
+    assert!(scrape.sum("tokenward_cache_fill_rejected_total", &["reason=\"bypass\""]) >= 1.0);
     client.revoke(&ended).await;
     let scrape = Scrape::of(&url).await;
+    for (state, count) in [("complete", 0.0), ("pending", 1.0)] {
+        let answered = scrape.sum("tokenward_revocation_propagation_seconds_count", &[state]);
+        assert!((answered - count).abs() < 0.5, "{answered} {state}");
+    }
     for name in ["pending", "pending_oldest_age_seconds"] {
         assert!(scrape.sum(&format!("tokenward_revocation_{name}"), &[]) > 0.0, "{name}");
     }

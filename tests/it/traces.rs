@@ -16,6 +16,7 @@ use crate::{
         client::about,
         eventually::eventually,
         otlp::Collector,
+        process::Process,
         raw::Call,
         server::{Server, setting, tokenward},
         stack::{On, Stack, With},
@@ -147,6 +148,14 @@ async fn a_verb_is_below_the_traceparent_of_its_environment() {
     verb.env("TRACEPARENT", parent("01")).args(["status", "--address", stack.server.url()]);
     tokio::task::spawn_blocking(move || template::run(&mut verb)).await.expect("it ends well");
     span_below(&collector, "tokenward.v1.StatusService/GetStatus").await;
+
+    // One that goes on until it is stopped.
+    let mut verb = tokenward(stack.server.dir(), &Vec::new());
+    verb.env("TRACEPARENT", parent("01")).args(["health", "--watch", "--address", stack.server.url()]);
+    let mut watching = Process::spawn(verb, stack.server.dir(), "watch");
+    eventually("it watches", async || watching.stdout().contains("SERVING").then_some(())).await;
+    watching.end(Signal::SIGKILL);
+    span_below(&collector, "grpc.health.v1.Health/Watch").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,9 @@ const TLS_FAILURES: [&str; 6] = [
     "InvalidMessage",
 ];
 
+/// What fred says when there is no connection to a Sentinel, for whatever reason, TLS among them.
+const NO_SENTINEL: &str = "Failed to connect to all sentinel nodes";
+
 /// The client in use now.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -114,17 +117,26 @@ impl Link {
         }
     }
 
-    /// Says why TLS fails: that is an operator's to mend, and everyone else only says that there is no connection.
+    /// Says what is an operator's to mend, such as TLS; everyone else only says that there is no connection.
     fn tell(&self, error: &FredError) {
         let reason = error.details();
-        if !TLS_FAILURES.iter().any(|failure| reason.contains(failure)) {
-            return;
-        }
+        let Some(advice) = advice(reason) else { return };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.as_ref().is_none_or(|(when, what)| what != reason || when.elapsed() >= TELL_AGAIN) {
-            tracing::warn!(%error, "no TLS with Redis: look at its certificate, redis.tls_ca and redis.tls_cert");
+            tracing::warn!(%error, "{advice}");
             *told = Some((Instant::now(), reason.to_owned()));
         }
+    }
+}
+
+/// What to do about a connection that could not be made; `None` where only waiting helps.
+fn advice(reason: &str) -> Option<&'static str> {
+    if TLS_FAILURES.iter().any(|failure| reason.contains(failure)) {
+        Some("no TLS with Redis: look at its certificate, redis.tls_ca and redis.tls_cert")
+    } else if reason.contains(NO_SENTINEL) {
+        Some("no Sentinel can be asked: look at redis.url and, with TLS, at their certificates and redis.tls_ca")
+    } else {
+        None
     }
 }
 

@@ -69,25 +69,35 @@ def one(node, key):
     return values[0]
 
 
+def contract():
+    """The methods of the contract, as paths."""
+    for file in sorted((ROOT / "proto/tokenward/v1").glob("*.proto")):
+        for service, body in re.findall(r"(?ms)^service (\w+) \{(.*?)^\}", file.read_text()):
+            yield from (f"/tokenward.v1.{service}/{it}" for it in re.findall(r"rpc (\w+)", body))
+
+
 def retries_are_the_tested_ones():
-    """What tests/it/topology/balanced.rs runs, but for how often it looks, and what docs/operations.md shows."""
-    fleet = (ROOT / "tests/it/topology/fleet.rs").read_text()
+    """What docs/operations.md shows; tests/it/topology/balanced.rs runs load-balancer.yaml itself."""
     guide = (ROOT / "docs/operations.md").read_text()
-    tested = yaml.safe_load(re.search(r'BOOTSTRAP: &str = r#"(.*?)"#;', fleet, re.DOTALL)[1])
+    balancer = load(DEPLOY / "envoy/load-balancer.yaml")
     shown = yaml.safe_load(re.search(r"```yaml\n(clusters:.*?)```", guide, re.DOTALL)[1])
+    twice, once = found(balancer, "retry_policy")
+    # Nothing that a replica has answered, and what it may have begun only where that does no harm.
+    assert once["retry_on"] == "connect-failure,refused-stream,reset-before-request", once
+    assert twice == once | {"retry_on": once["retry_on"] + ",reset"}, twice
+    methods = re.compile(one(balancer, "safe_regex")["regex"])
+    repeated = [it for it in contract() if methods.fullmatch(it)]
+    assert len(repeated) > 8 and not [it for it in repeated if "/Issue" in it or "All" in it or "/U" in it], repeated
+    assert {"/tokenward.v1.TokenService/Authenticate", "/tokenward.v1.TokenService/Revoke"} <= set(repeated), repeated
+    assert one(load(DEPLOY / "envoy/ext-authz.yaml"), "retry_policy") == twice, "a question may be asked twice"
     for name in ("load-balancer", "ext-authz"):
         shipped = load(DEPLOY / f"envoy/{name}.yaml")
-        for policy in found(shipped, "retry_policy"):
-            words = set(policy["retry_on"].split(","))
-            # Nothing that a replica has answered, or may have begun; the last one is not in the test.
-            assert words == set(one(tested, "retry_policy")["retry_on"].split(",")) | {"reset-before-request"}, name
-            assert policy | {"retry_on": ""} == one(tested, "retry_policy") | {"retry_on": ""}, (name, policy)
-        for health, other in ((one(it, "health_checks")[0], one(tested, "health_checks")[0]) for it in (shipped, shown)):
+        for health, other in ((one(it, "health_checks")[0], one(balancer, "health_checks")[0]) for it in (shipped, shown)):
             looks = {"interval": "", "no_traffic_interval": ""}
             assert health | looks == other | looks, (name, health)
-        assert one(shipped, "max_retries") >= 1000 == one(tested, "max_retries"), "3 at once by default"
-    balancer = load(DEPLOY / "envoy/load-balancer.yaml")
-    assert one(shown, "retry_policy") == one(balancer, "retry_policy") == one(balancer, "route")["retry_policy"]
+        assert one(shipped, "max_retries") >= 1000, "3 at once by default"
+        assert one(shipped, "common_lb_config") == one(shown, "common_lb_config"), name
+    assert one(shown, "retry_policy") == once
     settings = tomllib.loads((DEPLOY / "compose/tokenward.toml").read_text())["server"]
     health = one(balancer, "health_checks")[0]
     drain, interval = (float(it.removesuffix("s")) for it in (settings["drain_delay"], health["interval"]))
@@ -102,8 +112,10 @@ def istio_is_whole():
         assert it["apiVersion"] == version and fields <= it["spec"].keys(), it
     provider = next(it for it in objects if it["kind"] == "IstioOperator")["spec"]["meshConfig"]["extensionProviders"][0]
     assert provider["envoyExtAuthzGrpc"]["failOpen"] is False
-    retries = [route["retries"] for it in objects for route in it["spec"].get("http", [])]
-    assert retries and all(set(it["retryOn"].split(",")) == {"connect-failure", "refused-stream"} for it in retries), retries
+    routes = [route for it in objects for route in it["spec"].get("http", [])]
+    twice, once = (route["retries"]["retryOn"] for route in routes)
+    assert (once, twice) == ("connect-failure,refused-stream", "connect-failure,refused-stream,reset"), routes
+    assert routes[0]["match"][0]["uri"] == one(load(DEPLOY / "envoy/load-balancer.yaml"), "safe_regex"), routes
     custom = [it["spec"]["provider"]["name"] for it in objects if it["spec"].get("action") == "CUSTOM"]
     assert custom == [provider["name"]]
     hosts = {it["spec"]["host"] for it in objects if "host" in it["spec"]} | {provider["envoyExtAuthzGrpc"]["service"]}

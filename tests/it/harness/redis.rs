@@ -50,6 +50,14 @@ pub(crate) struct Redis {
     password: Option<String>,
 }
 
+/// PEM files with which servers speak TLS, and nothing else, with each other and with clients.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+    pub(crate) ca: String,
+}
+
 /// What Redis answers (RESP2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -247,6 +255,19 @@ impl Drop for Redis {
         if self.process.runs() {
             held::assert_values_hold_no_secret(self.some());
         }
+    }
+}
+
+// === impl TlsFiles ===
+
+impl TlsFiles {
+    /// The port and what goes with it, as options of a server's command line; clear text without files.
+    fn options<'a>(files: Option<&'a Self>, port: &'a str) -> Vec<&'a str> {
+        let Some(files) = files else { return vec!["--port", port] };
+        let Self { cert, key, ca } = files;
+        let mut options = vec!["--tls-port", port, "--tls-replication", "yes", "--tls-auth-clients", "optional"];
+        options.extend(["--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca]);
+        options
     }
 }
 

@@ -1,5 +1,9 @@
 //! TLS to Redis, PostgreSQL and MariaDB with an authority of one's own.
 
+mod certified;
+mod proxied;
+mod several;
+
 use std::{fs, path::Path};
 
 use nix::sys::signal::Signal;

@@ -1,6 +1,6 @@
 //! Three replicas at addresses of their own, on one PostgreSQL and one Redis, behind Envoy.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use futures::future::join_all;
 
@@ -18,65 +18,31 @@ use crate::harness::{
 pub(super) const REPLICAS: usize = 3;
 /// A replica that starts on a busy machine takes no longer.
 const LONG: Duration = Duration::from_mins(1);
-const PORT: u16 = 50051;
+pub(super) const PORT: u16 = 50051;
 
-/// As in docs/operations.md, but that everything is looked at more often.
-const BOOTSTRAP: &str = r#"
-static_resources:
-  listeners:
-  - name: grpc
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: grpc
-          codec_type: HTTP2
-          route_config:
-            virtual_hosts:
-            - name: tokenward
-              domains: ["*"]
-              routes:
-              - match: {prefix: /, grpc: {}}
-                route:
-                  cluster: tokenward
-                  timeout: 10s
-                  # Only what no replica has begun: a call that may have been carried out is the caller's to repeat.
-                  retry_policy:
-                    retry_on: connect-failure,refused-stream
-                    num_retries: 2
-                    retry_host_predicate:
-                    - name: envoy.retry_host_predicates.previous_hosts
-                      typed_config:
-                        "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
-                    host_selection_retry_max_attempts: 5
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  clusters:
-  - name: tokenward
-    type: STATIC
-    connect_timeout: 1s
-    lb_policy: ROUND_ROBIN
-    # Envoy's own bound of 3 retries at once would be the loss of whoever else retries when a replica dies.
-    circuit_breakers: {thresholds: [{max_retries: 1000}]}
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {http2_protocol_options: {max_concurrent_streams: 100}}
-    health_checks:
-    - timeout: 1s
-      interval: 0.2s
-      no_traffic_interval: 0.2s
-      unhealthy_threshold: 2
-      healthy_threshold: 1
-      grpc_health_check: {service_name: tokenward.v1.TokenService}
-    load_assignment:
-      cluster_name: tokenward
-      endpoints:
-      - lb_endpoints:
-"#;
+/// The file that is shipped.
+const BOOTSTRAP: &str = include_str!("../../../deploy/envoy/load-balancer.yaml");
+
+/// A load balancer's file with these replicas, an address of a test's own, and health that is looked at more often.
+pub(super) fn bootstrap(file: &str, replicas: &[IpAddr]) -> String {
+    // The harness has its own.
+    let (text, _admin) = file.split_once("\nadmin:").expect("its administration stands last");
+    let (before, after) = text.split_once("              - endpoint:\n").expect("it names one endpoint");
+    let (_endpoint, after) = after.split_once("      typed_extension").expect("which the cluster's options follow");
+    let endpoints = replicas.iter().map(|host| {
+        format!("              - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {PORT}}}}}}}\n")
+    });
+    let text = format!("{before}{}      typed_extension{after}\n", endpoints.collect::<String>());
+    [
+        ("{address: 0.0.0.0, port_value: 50051}", "{address: 127.0.0.1, port_value: 0}"),
+        ("interval: 0.4s", "interval: 0.2s"),
+    ]
+    .into_iter()
+    .fold(text, |text, (old, new)| {
+        assert!(text.contains(old), "{old}");
+        text.replace(old, new)
+    })
+}
 
 /// All of it.
 pub(super) struct Fleet {
@@ -114,11 +80,8 @@ impl Fleet {
         let dir = template::directory();
         template::run(tokenward(dir.path(), &settings).args(["migrate", "up"]));
         let replicas = join_all((0..REPLICAS).map(|number| replica(net, number, &settings))).await;
-        let endpoints = (0..REPLICAS).map(|number| {
-            let host = net.host(1 + number);
-            format!("        - endpoint: {{address: {{socket_address: {{address: {host}, port_value: {PORT}}}}}}}\n")
-        });
-        let envoy = Envoy::start(&format!("{BOOTSTRAP}{}", endpoints.collect::<String>())).await;
+        let hosts: Vec<_> = (0..REPLICAS).map(|number| net.host(1 + number)).collect();
+        let envoy = Envoy::start(&bootstrap(BOOTSTRAP, &hosts)).await;
         let fleet = Self { envoy, replicas, settings, net, _redis: redis, _postgres: postgres };
         fleet.healthy(REPLICAS).await;
         fleet
@@ -140,10 +103,19 @@ impl Fleet {
 
     /// Calls that Envoy has under way at a replica.
     pub(super) async fn under_way(&self, number: usize) -> u64 {
+        self.figure(number, "rq_active").await
+    }
+
+    /// Attempts at a replica that Envoy takes for failed.
+    pub(super) async fn lost(&self, number: usize) -> u64 {
+        self.figure(number, "rq_error").await
+    }
+
+    async fn figure(&self, number: usize, name: &str) -> u64 {
         let page = self.envoy.try_get("/clusters").await.expect("Envoy's administration answers");
-        let head = format!("tokenward::{}:{PORT}::rq_active::", self.net.host(1 + number));
-        let active = page.lines().find_map(|line| line.strip_prefix(head.as_str()));
-        active.expect("Envoy knows the replica").trim().parse().expect("a whole number")
+        let head = format!("tokenward::{}:{PORT}::{name}::", self.net.host(1 + number));
+        let value = page.lines().find_map(|line| line.strip_prefix(head.as_str()));
+        value.expect("Envoy knows the replica").trim().parse().expect("a whole number")
     }
 
     /// Starts a replica again at its address.

@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use super::{
     super::{eventually::within, loopback::Loopback},
-    LONG, Redis, Reply,
+    LONG, Redis, Reply, TlsFiles,
 };
 
 const MASTERS: usize = 3;
@@ -17,6 +17,7 @@ const SLOTS: usize = 16_384;
 pub(crate) struct RedisCluster {
     pub(crate) nodes: Vec<Redis>,
     net: Loopback,
+    scheme: &'static str,
 }
 
 // === impl RedisCluster ===
@@ -24,9 +25,14 @@ pub(crate) struct RedisCluster {
 impl RedisCluster {
     /// Starts everything, and waits until all nodes agree and all replicas follow.
     pub(crate) async fn start() -> Self {
-        let net = Loopback::new();
-        let nodes = join_all((0..2 * MASTERS).map(|number| node(net, number))).await;
-        let cluster = Self { nodes, net };
+        Self::start_in(Loopback::new(), None).await
+    }
+
+    /// The same in a net of the caller's, with TLS if there are files, which are for the addresses 1 to 6.
+    pub(crate) async fn start_in(net: Loopback, tls: Option<&TlsFiles>) -> Self {
+        let nodes = join_all((0..2 * MASTERS).map(|number| node(net, number, tls))).await;
+        let scheme = if tls.is_some() { "rediss-cluster" } else { "redis-cluster" };
+        let cluster = Self { nodes, net, scheme };
         cluster.meet().await;
         cluster.follow().await;
         cluster
@@ -35,7 +41,7 @@ impl RedisCluster {
     /// The setting `redis.url`, with `user:password@` or nothing before the addresses.
     pub(crate) fn url(&self, credentials: &str) -> String {
         let at = |number: usize| format!("{}:{PORT}", self.net.host(1 + number));
-        format!("redis-cluster://{credentials}{}?node={}&node={}", at(0), at(1), at(2))
+        format!("{}://{credentials}{}?node={}&node={}", self.scheme, at(0), at(1), at(2))
     }
 
     /// Waits until the replica of a master that was killed has taken its slots over.
@@ -153,9 +159,11 @@ impl RedisCluster {
     }
 }
 
-async fn node(net: Loopback, number: usize) -> Redis {
+async fn node(net: Loopback, number: usize, tls: Option<&TlsFiles>) -> Redis {
     let host = net.host(1 + number).to_string();
-    let mut options = vec!["--bind", &host, "--port", PORT, "--protected-mode", "no", "--cluster-enabled", "yes"];
+    let mut options = TlsFiles::options(tls, PORT);
+    options.extend(["--bind", &host, "--protected-mode", "no", "--cluster-enabled", "yes"]);
+    options.extend(["--tls-cluster", "yes"].into_iter().filter(|_| tls.is_some()));
     options.extend(["--cluster-announce-ip", &host, "--cluster-node-timeout", "1000"]);
     options.extend(["--repl-diskless-sync-delay", "0"]);
     Redis::start_with(&options).await

@@ -12,7 +12,7 @@ use super::{
         process::Process,
         template,
     },
-    LONG, Redis, Reply, exchange_with,
+    LONG, Redis, Reply, TlsFiles, exchange_with,
 };
 
 /// What the Sentinels call the master.
@@ -28,6 +28,7 @@ pub(crate) struct Sentinel {
     pub(crate) servers: Vec<Redis>,
     sentinels: Vec<Watcher>,
     net: Loopback,
+    scheme: &'static str,
 }
 
 /// A Sentinel.
@@ -41,10 +42,15 @@ struct Watcher {
 impl Sentinel {
     /// Starts everything, and waits until the replicas follow and the Sentinels know each other.
     pub(crate) async fn start() -> Self {
-        let net = Loopback::new();
-        let servers = join_all((0..SERVERS).map(|number| server(net, number))).await;
-        let sentinels = (0..SENTINELS).map(|number| watcher(net, number)).collect();
-        let sentinel = Self { servers, sentinels, net };
+        Self::start_in(Loopback::new(), None).await
+    }
+
+    /// The same in a net of the caller's, with TLS if there are files, which are for the addresses 1 to 3 and 10 to 12.
+    pub(crate) async fn start_in(net: Loopback, tls: Option<&TlsFiles>) -> Self {
+        let servers = join_all((0..SERVERS).map(|number| server(net, number, tls))).await;
+        let sentinels = (0..SENTINELS).map(|number| watcher(net, number, tls)).collect();
+        let scheme = if tls.is_some() { "rediss-sentinel" } else { "redis-sentinel" };
+        let sentinel = Self { servers, sentinels, net, scheme };
         for number in 0..SENTINELS {
             let agreed = async || {
                 let known = sentinel.field(number, "num-other-sentinels").await?;
@@ -65,7 +71,8 @@ impl Sentinel {
     /// The setting `redis.url`, with `user:password@` or nothing before the addresses.
     pub(crate) fn url(&self, credentials: &str) -> String {
         let at = |number: usize| format!("{}:{SENTINEL_PORT}", self.net.host(10 + number));
-        format!("redis-sentinel://{credentials}{}?sentinelServiceName={MASTER}&node={}&node={}", at(0), at(1), at(2))
+        let (scheme, first) = (self.scheme, at(0));
+        format!("{scheme}://{credentials}{first}?sentinelServiceName={MASTER}&node={}&node={}", at(1), at(2))
     }
 
     /// Which server the Sentinels take for the master; `None` while they do not agree.
@@ -122,10 +129,11 @@ impl Sentinel {
     }
 }
 
-async fn server(net: Loopback, number: usize) -> Redis {
+async fn server(net: Loopback, number: usize, tls: Option<&TlsFiles>) -> Redis {
     let (host, master) = (net.host(1 + number).to_string(), net.host(1).to_string());
     let port = PORT.to_string();
-    let mut options = vec!["--bind", &host, "--port", &port, "--protected-mode", "no"];
+    let mut options = TlsFiles::options(tls, &port);
+    options.extend(["--bind", &host, "--protected-mode", "no"]);
     options.extend(["--replica-announce-ip", &host, "--repl-diskless-sync-delay", "0"]);
     if number > 0 {
         options.extend(["--replicaof", &master, &port]);
@@ -133,20 +141,25 @@ async fn server(net: Loopback, number: usize) -> Redis {
     Redis::start_with(&options).await
 }
 
-fn watcher(net: Loopback, number: usize) -> Watcher {
+fn watcher(net: Loopback, number: usize, tls: Option<&TlsFiles>) -> Watcher {
     let dir = template::directory();
     let file = dir.path().join("sentinel.conf");
-    fs::write(&file, configuration(net.host(1), net.host(10 + number), &dir)).expect("it is writable");
+    fs::write(&file, configuration(net.host(1), net.host(10 + number), &dir, tls)).expect("it is writable");
     let mut command = Command::new("redis-server");
     command.arg(file).arg("--sentinel");
     Watcher { _process: Process::spawn(command, dir.path(), "sentinel"), dir }
 }
 
 /// A failover in seconds rather than in half a minute.
-fn configuration(master: IpAddr, host: IpAddr, dir: &TempDir) -> String {
-    let dir = dir.path().display();
+fn configuration(master: IpAddr, host: IpAddr, dir: &TempDir, tls: Option<&TlsFiles>) -> String {
+    let (dir, port) = (dir.path().display(), SENTINEL_PORT.to_string());
+    let mut lines = TlsFiles::options(tls, &port);
+    lines.extend(["--port", "0"].into_iter().filter(|_| tls.is_some()));
+    // `name value`, as a file has it.
+    let lines: Vec<_> = lines.chunks(2).map(|pair| pair.join(" ").split_off(2)).collect();
+    let lines = lines.join("\n");
     format!(
-        "port {SENTINEL_PORT}\nbind {host}\nprotected-mode no\ndir {dir}\nunixsocket {dir}/redis.sock\n\
+        "{lines}\nbind {host}\nprotected-mode no\ndir {dir}\nunixsocket {dir}/redis.sock\n\
          sentinel announce-ip {host}\nsentinel announce-port {SENTINEL_PORT}\n\
          sentinel monitor {MASTER} {master} {PORT} 2\nsentinel down-after-milliseconds {MASTER} 500\n\
          sentinel failover-timeout {MASTER} 3000\nsentinel parallel-syncs {MASTER} 2\n"
