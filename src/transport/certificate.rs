@@ -53,20 +53,22 @@ impl Shown {
         &self.sans
     }
 
-    /// Whether it is good now. Once it is not it never is again: its peer has to come back.
+    /// Whether it is good now. Looking costs a signature's verification; between looks it costs two loads.
     pub(super) fn is_good(&self) -> bool {
         let config = self.tls.get();
         let now = look(&config, self.start.elapsed());
-        if self.looked.load(Ordering::Relaxed) != now {
-            match config.verify(&self.chain) {
-                Ok(()) => self.looked.store(now, Ordering::Relaxed),
-                Err(error) => {
-                    tracing::debug!(%error, "a certificate is not good any more: its connection is closed");
-                    self.lapsed.cancel();
-                }
+        if self.looked.load(Ordering::Relaxed) == now {
+            return true;
+        }
+        let judged = config.verify(&self.chain);
+        match &judged {
+            Ok(()) => self.looked.store(now, Ordering::Relaxed),
+            Err(error) => {
+                tracing::debug!(%error, "a certificate is not good any more: its connection is closed");
+                self.lapsed.cancel();
             }
         }
-        !self.lapsed.is_cancelled()
+        judged.is_ok()
     }
 
     /// Waits until it was found to be good no longer.
