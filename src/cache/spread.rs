@@ -153,6 +153,10 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 
     async fn tell(&self, ids: Vec<TokenId>) -> Propagation {
         let (committed, any) = (Instant::now(), !ids.is_empty());
+        if let Some(proof) = self.proof.as_ref().filter(|_| any) {
+            // Followers are told by what is polled.
+            proof.journal.announce();
+        }
         let propagation = self.told(ids, committed).await;
         // What ended nothing would make the times of what did look short.
         if any {

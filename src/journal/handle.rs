@@ -115,6 +115,8 @@ pub(super) struct Shared<U> {
     /// The greatest number of a poll that somebody waits for.
     wanted: AtomicU64,
     wake: Notify,
+    /// This process has changed something.
+    pub(super) news: Notify,
     /// Whether the last canary that was judged was lost.
     silent: AtomicBool,
     /// What those who follow are told.
@@ -252,6 +254,11 @@ impl<U: Uptime> Handle<U> {
         Some(now.saturating_sub(granted))
     }
 
+    /// Says that this process has committed a change, so that the next poll comes soon. Nothing depends on it.
+    pub fn announce(&self) {
+        self.shared.news.notify_one();
+    }
+
     /// Tells of every poll that ends.
     #[must_use]
     pub fn rounds(&self) -> watch::Receiver<Round> {
@@ -312,6 +319,7 @@ impl<U: Uptime> Shared<U> {
             begun: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
             wake: Notify::new(),
+            news: Notify::new(),
             silent: AtomicBool::new(false),
             ring: feed::ring(),
         }

@@ -1,5 +1,5 @@
 //! The task that polls: one poll at a time, every interval and at once on demand; sooner
-//! when the journal says that it changed.
+//! when the journal says that it changed, or this process has changed something.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -138,7 +138,10 @@ impl<J: Journal, U: Uptime> Polls<J, U> {
 
     async fn changed(&self) {
         let earliest = Instant::now() + BREATH;
-        self.journal.changed().await;
+        select! {
+            () = self.journal.changed() => {}
+            () = self.shared.news.notified() => {}
+        }
         sleep_until(earliest).await;
     }
 
