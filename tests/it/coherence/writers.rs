@@ -27,8 +27,8 @@ use crate::harness::client::{for_user, ttl};
 const WRITERS: usize = 3;
 /// A writer waits no longer for a replica that hangs, unless other programs must not write now.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Tokens end long after the run, and sooner than a clock that is an hour ahead says.
-const LIFETIME: Duration = Duration::from_mins(30);
+/// Tokens end after the longest run, half an hour, and sooner than a clock that is an hour ahead says.
+const LIFETIME: Duration = Duration::from_mins(50);
 /// Between two attempts at what got no answer.
 const RETRY: Duration = Duration::from_millis(30);
 /// A probe gives up after this; the judge finds the accepts all the same.
