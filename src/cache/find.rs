@@ -133,7 +133,9 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         let result = if answer.is_some() { RequestResult::Hit } else { RequestResult::Miss };
         self.counters.requests.inc(Tier::Redis, result);
         let reading = answer?;
-        if let (Some(near), Some(life)) = (&self.tiers.near, fact.life(self.clock.now(), self.entry_ttl)) {
+        if let Some(near) = &self.tiers.near
+            && let Some(life) = fact.life(self.clock.now(), self.entry_ttl)
+        {
             near.put(fact, life);
         }
         Some(reading)

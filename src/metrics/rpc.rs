@@ -322,6 +322,12 @@ impl Call {
         METHODS[self.method].path
     }
 
+    /// When it began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Whether its answer may be more than one message.
     #[must_use]
     pub fn is_stream(&self) -> bool {

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
@@ -107,6 +107,8 @@ impl EdgeLayer {
         if place.is_none() && !is_probe(request.uri().path()) {
             return self.refuse(request.into_body().into_rest(), self.overloaded(), seen);
         }
+        // Of the time that was taken already: each look at a clock is felt in a check.
+        let end = Instant::from_std(seen.call.began()) + deadline;
         let (id, span) = (seen.id.clone(), seen.span.clone());
         let entry = id.scope_now(|| record::begin(&self.door.audit, &mut request));
         let answer = id.scope_now(|| inner.call(request.map(Body::new)));
@@ -117,13 +119,15 @@ impl EdgeLayer {
             };
             let answer = async move {
                 match entry {
+                    // Boxed: most calls change nothing, and their futures are moved about.
                     Some(entry) => {
-                        entry.carry_through(answer, record::outcome).await.unwrap_or_else(|| Ok(abandoned()))
+                        let carried = Box::pin(entry.carry_through(answer, record::outcome));
+                        carried.await.unwrap_or_else(|| Ok(abandoned()))
                     }
                     None => answer.await,
                 }
             };
-            let answer = timeout(deadline, answer).await;
+            let answer = timeout_at(end, answer).await;
             answer.unwrap_or_else(|_| Ok(status::deadline_exceeded().into_http())).map(|answer| seen.tell(answer))
         };
         Box::pin(id.scope(answer).instrument(span))
@@ -143,7 +147,7 @@ impl EdgeLayer {
         S::Future: Send + 'static,
         S::Error: Send + 'static,
     {
-        let (layer, began) = (self.clone(), Instant::now());
+        let layer = self.clone();
         Box::pin(async move {
             let place = layer.awaited.admit();
             let come = async {
@@ -156,7 +160,7 @@ impl EdgeLayer {
             let come = timeout(deadline, come).await.unwrap_or_else(|_| Err(status::deadline_exceeded()));
             drop(place);
             match come {
-                Ok(()) => layer.answer(&mut inner, request, deadline.saturating_sub(began.elapsed()), seen).await,
+                Ok(()) => layer.answer(&mut inner, request, deadline, seen).await,
                 Err(refused) => Ok(seen.tell(refused.into_http())),
             }
         })

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many reads go out together. With more, servers and clients wait for each other instead of working at once.
-const MOST: usize = 16;
+const MOST: usize = 32;
 
 /// What stands at a token's key.
 type Found = Result<Fact, NoFact>;

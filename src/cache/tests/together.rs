@@ -65,17 +65,17 @@ async fn a_read_that_fails_fails_each_call_that_shared_it() {
 #[tokio::test]
 async fn checks_of_one_turn_are_one_command_and_one_alone_is_a_getrange() {
     let redis = Redis::start().await;
-    let names = names(40);
+    let names = names(70);
     let store = TestStore::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let cached = store.behind(Tiers { shared: Some(redis.patient().await), ..Tiers::default() });
     let sources = async || {
         let finds = names.iter().map(|name| cached.find(digest(name), Freshness::Any));
         join_all(finds).await.into_iter().map(|outcome| outcome.expect("answered").source).collect::<Vec<_>>()
     };
-    eventually(async || sources().await == [Source::SharedCache; 40]).await;
+    eventually(async || sources().await == [Source::SharedCache; 70]).await;
     redis.run(&["CONFIG", "RESETSTAT"]).await;
-    assert_eq!(sources().await, [Source::SharedCache; 40]);
-    assert_eq!(calls(&redis, "evalsha_ro").await, 3, "sixteen, sixteen and eight");
+    assert_eq!(sources().await, [Source::SharedCache; 70]);
+    assert_eq!(calls(&redis, "evalsha_ro").await, 3, "32, 32 and 6");
 
     redis.run(&["CONFIG", "RESETSTAT"]).await;
     cached.find(digest(&names[0]), Freshness::Any).await.expect("answered");
@@ -83,7 +83,7 @@ async fn checks_of_one_turn_are_one_command_and_one_alone_is_a_getrange() {
 
     cached.revoke(Target::Digest(digest(&names[3])), ENDING()).await.expect("committed");
     let after = sources().await;
-    assert_eq!(after.iter().filter(|source| **source == Source::SharedCache).count(), 39, "{after:?}");
+    assert_eq!(after.iter().filter(|source| **source == Source::SharedCache).count(), 69, "{after:?}");
 }
 
 /// A Redis before 7, and a user who may not.
