@@ -77,3 +77,21 @@ impl Method {
         [("grpc_type", kind), ("grpc_service", service), ("grpc_method", method)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::METHODS;
+
+    #[test]
+    fn every_method_of_the_contract_has_a_name_of_its_own() {
+        let pool = prost_reflect::DescriptorPool::decode(crate::proto::DESCRIPTORS).expect("build.rs wrote it");
+        let named = |service: prost_reflect::ServiceDescriptor| {
+            let path = |method: prost_reflect::MethodDescriptor| format!("/{}/{}", service.full_name(), method.name());
+            service.methods().map(path).collect::<Vec<_>>()
+        };
+        let paths: Vec<_> = pool.services().flat_map(named).collect();
+        assert!(paths.len() > 14, "{paths:?}");
+        let known = |path: &String| METHODS.iter().any(|method| method.path == path);
+        assert!(paths.iter().all(known), "{paths:?}");
+    }
+}
