@@ -20,7 +20,9 @@ mod journal;
 mod outbox;
 mod ports;
 mod quota;
+mod reading;
 mod record;
+mod revocation;
 mod revoker;
 mod sliding;
 mod token;
@@ -40,11 +42,12 @@ pub use issuer::{IssuePolicy, IssueRequest, Issued, Issuer, Lifetime, NeverExpir
 pub use journal::{Ended, Journal, Poll, Record, Role, Triggers};
 pub use outbox::{Notice, Outbox};
 pub use ports::{
-    Clock, Cursor, Ending, Epochs, Found, Freshness, IdempotentRequest, Inserted, InvalidRevision, NewEpoch, NewToken,
-    Position, Propagation, Reading, Revocation, RevocationCause, Source, Target, TokenQuery, TokenStore, UserChange,
+    Clock, Cursor, Epochs, IdempotentRequest, Inserted, NewEpoch, NewToken, TokenQuery, TokenStore, UserChange,
 };
 pub use quota::{Look, Quota, Share, UnderWay};
+pub use reading::{Found, Freshness, InvalidRevision, Position, Reading, Source};
 pub use record::{InvalidUserId, Label, MAX_USER_ID_BYTES, Timestamp, TokenRecord, TokenState, User, UserId};
+pub use revocation::{Ending, Propagation, Revocation, RevocationCause, Target};
 pub use revoker::{Named, Revoker};
 pub use sliding::{Extended, Extension, Sliding};
 pub use token::{InvalidPrefix, MAX_TOKEN_BYTES, MalformedToken, SECRET_BYTES, Secret, Token, TokenKey, TokenPrefix};

@@ -13,7 +13,11 @@ use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
-use super::{Error, Store, authenticator, door, form, hashing};
+use super::{
+    Error, Store, door,
+    policy::{form, hashing},
+    services::authenticator,
+};
 use crate::{
     config::{Config, Http},
     domain::Revoker,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rustix::process::getuid;
 use tokio::task::JoinSet;
 
-use super::{Error, hashing};
+use super::{Error, policy::hashing};
 use crate::{
     audit::{self, Audit},
     config::{self, Config},

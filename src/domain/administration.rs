@@ -6,8 +6,9 @@ use super::{
     digest::{Digest, TokenId},
     error::Error,
     issuer::{IssuePolicy, Lifetime, NeverExpires},
-    ports::{IdempotentRequest, NewToken, Revocation},
+    ports::{IdempotentRequest, NewToken},
     record::{Label, Timestamp, TokenRecord, User, UserId},
+    revocation::Revocation,
     token::TokenKey,
 };
 

@@ -12,8 +12,9 @@ use super::{
     error::{Error, Violation},
     idempotency,
     issuer::{IssuePolicy, Lifetime, after},
-    ports::{Clock, Revocation},
+    ports::Clock,
     record::{Timestamp, TokenRecord, User, UserId},
+    revocation::Revocation,
     token::{Secret, Token},
 };
 

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::{
     digest::TokenId,
     error::Error,
-    ports::RevocationCause,
     record::{Timestamp, UserId},
+    revocation::RevocationCause,
 };
 
 /// One record. It holds no secret: a token is named by its `token_id`.

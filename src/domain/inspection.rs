@@ -5,8 +5,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 use super::{
     digest::TokenId,
     error::Error,
-    ports::{Position, Target},
+    reading::Position,
     record::{Timestamp, TokenRecord},
+    revocation::Target,
 };
 
 /// What can be looked at. Implemented by `cache::Cached`.

@@ -9,7 +9,7 @@ use std::future::Future;
 use super::{
     digest::TokenId,
     error::Error,
-    ports::Position,
+    reading::Position,
     record::{Timestamp, UserId},
 };
 

@@ -5,13 +5,15 @@
 //! apart; what differs is where a [`Reading`] came from and how far a
 //! [`Revocation`] has spread.
 
-use std::{fmt, future::Future, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, future::Future};
 
 use super::{
     digest::{Digest, Digests, TokenId},
     error::Error,
     quota::Look,
+    reading::{Position, Reading},
     record::{Label, Timestamp, TokenRecord, TokenState, User, UserId},
+    revocation::{Ending, Propagation, Revocation, Target},
     sliding::{Extended, Extension},
     token::TokenKey,
 };
@@ -48,7 +50,7 @@ pub trait TokenStore: Send + Sync + 'static {
     fn find_all(&self, batch: Vec<(Digests, Look)>) -> impl Future<Output = Vec<Result<Reading, Error>>> + Send;
 
     /// Waits, for a short and bounded time, until what [`Self::find`] answers at any freshness
-    /// reflects everything up to `position`. False when only [`Freshness::Primary`] can.
+    /// reflects everything up to `position`. False when only [`Freshness::Primary`](super::Freshness::Primary) can.
     ///
     /// # Cancel safety
     /// Dropping the future loses only the answer.
@@ -174,70 +176,6 @@ pub struct NewEpoch {
     pub propagation: Propagation,
 }
 
-/// How fresh an answer must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Freshness {
-    /// Any cache within its bound.
-    #[default]
-    Any,
-    /// The shared cache or the database, never this process's memory.
-    Shared,
-    /// The primary database.
-    Primary,
-}
-
-/// What a look-up found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// No such token.
-    Unknown,
-    /// A token that was revoked.
-    Revoked,
-    /// A token with its row, not revoked; it may be expired, or its user disabled.
-    Token(Arc<TokenRecord>),
-}
-
-/// Where an answer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// Decided from the token's shape alone.
-    TokenFormat,
-    /// This process's memory.
-    LocalCache,
-    /// The shared cache.
-    SharedCache,
-    /// The database.
-    Database,
-}
-
-/// A look-up's answer.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// What was found.
-    pub found: Found,
-    /// The place in the journal that the row and the place were read at, in one statement.
-    pub position: Position,
-    /// Where it came from.
-    pub source: Source,
-    /// Upper bound on how old the underlying read is.
-    pub age: Duration,
-}
-
-/// A place in the order of everything that ever ended a token: the database's
-/// incarnation, and how many invalidations it had committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Position {
-    /// Names the database's incarnation; positions of two epochs do not compare.
-    pub epoch: u128,
-    /// Invalidations committed.
-    pub seq: u64,
-}
-
-/// Why a string is not a [`Position`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a revision is one that this service returned")]
-pub struct InvalidRevision;
-
 /// A token to store.
 #[derive(Clone, Debug)]
 pub struct NewToken {
@@ -280,69 +218,6 @@ pub enum Inserted {
     Repeated(TokenRecord, IdempotentRequest),
 }
 
-/// Which token to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// By its primary key, from the secret itself.
-    Digest(Digest),
-    /// Likewise, where knox 4.2 may have written the row.
-    Digests(Digests),
-    /// By its public name.
-    Id(TokenId),
-}
-
-/// Why tokens are ended; kept with the token (after RFC 5280, section 5.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum RevocationCause {
-    /// Not given.
-    #[default]
-    Unspecified,
-    /// The owner signed out.
-    SignedOut,
-    /// The secret leaked, or may have.
-    KeyCompromise,
-    /// Replaced by another token.
-    Superseded,
-    /// An administrator withdrew it.
-    PrivilegeWithdrawn,
-}
-
-/// When and why tokens are ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// When.
-    pub at: Timestamp,
-    /// Why.
-    pub cause: RevocationCause,
-}
-
-/// A committed change that ended tokens, and how far the news has spread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revocation {
-    /// How many active tokens this call ended.
-    pub count: u64,
-    /// The tokens whose cached facts are outdated by it.
-    pub ended: Vec<TokenId>,
-    /// Whose the one token was that this call was to end; `None` when it had ended before, or several were.
-    pub owner: Option<UserId>,
-    /// A place in the journal at or after the change.
-    pub position: Position,
-    /// How far it has spread.
-    pub propagation: Propagation,
-}
-
-/// How far a change has spread when the call returns. The database has committed it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Propagation {
-    /// Every cache that answers come from has been told.
-    Complete,
-    /// A cache could not be told yet; it is being retried.
-    Pending {
-        /// No answer after this long can be the old one.
-        max_staleness: Duration,
-    },
-}
-
 /// Which records to list.
 #[derive(Clone, Debug)]
 pub struct TokenQuery {
@@ -378,86 +253,10 @@ pub struct UserChange {
     pub attributes: Option<std::collections::BTreeMap<String, String>>,
 }
 
-// === impl RevocationCause ===
-
-impl RevocationCause {
-    /// As the contract names it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unspecified => "UNSPECIFIED",
-            Self::SignedOut => "SIGNED_OUT",
-            Self::KeyCompromise => "KEY_COMPROMISE",
-            Self::Superseded => "SUPERSEDED",
-            Self::PrivilegeWithdrawn => "PRIVILEGE_WITHDRAWN",
-        }
-    }
-}
-
-// === impl Target ===
-
-impl Target {
-    /// Whether it means the token of this row.
-    #[must_use]
-    pub fn names(&self, digest: Digest) -> bool {
-        match self {
-            Self::Digest(named) => *named == digest,
-            Self::Digests(named) => named.names(digest),
-            Self::Id(named) => *named == digest.token_id(),
-        }
-    }
-
-    /// The public names that it may stand for, of which the first is the one it has from now on.
-    #[must_use]
-    pub fn token_ids(&self) -> Vec<TokenId> {
-        match self {
-            Self::Digest(digest) => vec![digest.token_id()],
-            Self::Digests(digests) => digests.all().map(Digest::token_id).collect(),
-            Self::Id(id) => vec![*id],
-        }
-    }
-}
-
-impl From<Digests> for Target {
-    fn from(digests: Digests) -> Self {
-        if digests.legacy.is_some() { Self::Digests(digests) } else { Self::Digest(digests.current) }
-    }
-}
-
 // === impl IdempotentRequest ===
 
 impl fmt::Debug for IdempotentRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("IdempotentRequest(redacted)")
-    }
-}
-
-// === impl Position ===
-
-impl Position {
-    /// Whether the other place comes later in the same epoch.
-    #[must_use]
-    pub fn precedes(self, other: Self) -> bool {
-        self.epoch == other.epoch && self.seq < other.seq
-    }
-}
-
-impl fmt::Display for Position {
-    /// The `revision` of the contract: opaque to clients.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}-{}", self.epoch, self.seq)
-    }
-}
-
-impl FromStr for Position {
-    type Err = InvalidRevision;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let read = || {
-            let (epoch, seq) = text.split_once('-')?;
-            let position = Self { epoch: u128::from_str_radix(epoch, 16).ok()?, seq: seq.parse().ok()? };
-            (position.to_string() == text).then_some(position)
-        };
-        read().ok_or(InvalidRevision)
     }
 }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::ports::Freshness;
+use super::reading::Freshness;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -6,9 +6,10 @@ use super::{
     digest::{Hashing, TokenId},
     error::Error,
     form::TokenForm,
-    ports::{Clock, Ending, Revocation, RevocationCause, Target, TokenStore},
+    ports::{Clock, TokenStore},
     quota::Quota,
     record::UserId,
+    revocation::{Ending, Revocation, RevocationCause, Target},
     token::Token,
 };
 

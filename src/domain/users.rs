@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{
     digest::TokenId,
     error::Error,
-    ports::{Clock, Cursor, Ending, Revocation, RevocationCause, TokenQuery, TokenStore, UserChange},
+    ports::{Clock, Cursor, TokenQuery, TokenStore, UserChange},
     record::{TokenRecord, TokenState, User, UserId},
+    revocation::{Ending, Revocation, RevocationCause},
 };
 
 /// Reads and changes users, and lists their tokens.

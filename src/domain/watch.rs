@@ -5,7 +5,7 @@ use std::future::Future;
 use super::{
     digest::TokenId,
     journal::Ended,
-    ports::Position,
+    reading::Position,
     record::{Timestamp, UserId},
 };
 

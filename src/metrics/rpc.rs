@@ -15,109 +15,15 @@ use super::{
     family::{counter, family, gauge, labelled, number},
 };
 
-/// A method, as it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Method {
-    /// `/package.Service/Method`.
-    pub path: &'static str,
-    /// How many messages go in which direction.
-    pub kind: Kind,
-}
+mod buckets;
+mod method;
 
-/// How many messages a method's calls have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// One each.
-    Unary,
-    /// One question, many answers.
-    ServerStream,
-    /// Many each.
-    BidiStream,
-}
-
-/// The methods that calls are counted under; the one that is called most comes first.
-pub const METHODS: &[Method] = &[
-    unary("/tokenward.v1.TokenService/Authenticate"),
-    unary("/tokenward.v1.TokenService/BatchAuthenticate"),
-    unary("/tokenward.v1.TokenService/IssueToken"),
-    unary("/tokenward.v1.TokenService/Revoke"),
-    unary("/tokenward.v1.TokenService/RevokeAll"),
-    unary("/tokenward.v1.TokenAdminService/GetToken"),
-    unary("/tokenward.v1.TokenAdminService/ListTokens"),
-    unary("/tokenward.v1.TokenAdminService/UpdateToken"),
-    unary("/tokenward.v1.TokenAdminService/RotateToken"),
-    stream("/tokenward.v1.TokenAdminService/WatchRevocations"),
-    unary("/tokenward.v1.UserService/GetUser"),
-    unary("/tokenward.v1.UserService/ListUsers"),
-    unary("/tokenward.v1.UserService/UpsertUser"),
-    unary("/tokenward.v1.UserService/DeleteUser"),
-    unary("/tokenward.v1.CacheService/FlushCache"),
-    unary("/tokenward.v1.CacheService/GetCacheStats"),
-    unary("/tokenward.v1.CacheService/InspectCache"),
-    unary("/tokenward.v1.StatusService/GetStatus"),
-    unary("/envoy.service.auth.v3.Authorization/Check"),
-    unary("/grpc.health.v1.Health/Check"),
-    unary("/grpc.health.v1.Health/List"),
-    stream("/grpc.health.v1.Health/Watch"),
-    Method { path: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", kind: Kind::BidiStream },
-    Method { path: "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", kind: Kind::BidiStream },
-    UNKNOWN,
-];
-/// Stands for every other.
-const UNKNOWN: Method = unary("/unknown/unknown");
+pub use buckets::BUCKETS;
+use buckets::{NANOS, bucket};
+pub use method::{Kind, METHODS, Method};
 
 /// The method whose latency the status page shows.
 const AUTHENTICATE: usize = 0;
-
-/// Upper bounds of the buckets in seconds, as gRFC A66 has them, without its 0.
-pub const BUCKETS: [f64; 40] = [
-    0.00001, 0.00005, 0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.013,
-    0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 2.0,
-    5.0, 10.0, 20.0, 50.0, 100.0,
-];
-/// The same in nanoseconds, which times are compared in.
-const NANOS: [u64; BUCKETS.len()] = [
-    10_000,
-    50_000,
-    100_000,
-    300_000,
-    600_000,
-    800_000,
-    1_000_000,
-    2_000_000,
-    3_000_000,
-    4_000_000,
-    5_000_000,
-    6_000_000,
-    8_000_000,
-    10_000_000,
-    13_000_000,
-    16_000_000,
-    20_000_000,
-    25_000_000,
-    30_000_000,
-    40_000_000,
-    50_000_000,
-    65_000_000,
-    80_000_000,
-    100_000_000,
-    130_000_000,
-    160_000_000,
-    200_000_000,
-    250_000_000,
-    300_000_000,
-    400_000_000,
-    500_000_000,
-    650_000_000,
-    800_000_000,
-    1_000_000_000,
-    2_000_000_000,
-    5_000_000_000,
-    10_000_000_000,
-    20_000_000_000,
-    50_000_000_000,
-    100_000_000_000,
-];
 
 /// gRPC's codes by number, as go-grpc-prometheus spells them.
 const CODES: [&str; 17] = [
@@ -170,33 +76,6 @@ pub struct Call {
 
 /// How many calls took how long: a count for each of [`BUCKETS`] and one for those above, not cumulated.
 pub type Latencies = [u64; BUCKETS.len() + 1];
-
-const fn stream(path: &'static str) -> Method {
-    Method { path, kind: Kind::ServerStream }
-}
-
-const fn unary(path: &'static str) -> Method {
-    Method { path, kind: Kind::Unary }
-}
-
-// === impl Method ===
-
-impl Method {
-    /// The service and the method's name.
-    fn names(&self) -> (&'static str, &'static str) {
-        self.path.trim_start_matches('/').split_once('/').expect("a path is /SERVICE/METHOD")
-    }
-
-    fn labels(&self) -> [(&'static str, &'static str); 3] {
-        let kind = match self.kind {
-            Kind::Unary => "unary",
-            Kind::ServerStream => "server_stream",
-            Kind::BidiStream => "bidi_stream",
-        };
-        let (service, method) = self.names();
-        [("grpc_type", kind), ("grpc_service", service), ("grpc_method", method)]
-    }
-}
 
 // === impl Rpcs ===
 
@@ -279,11 +158,6 @@ impl Rpcs {
     }
 }
 
-/// The first bucket whose bound is not below.
-fn bucket(nanos: u64) -> usize {
-    NANOS.partition_point(|bound| *bound < nanos)
-}
-
 impl Collector for &'static Rpcs {
     fn desc(&self) -> Vec<&Desc> {
         self.descs.iter().chain(self.rejected.desc()).collect()
@@ -349,73 +223,4 @@ impl Drop for Call {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(families: &[MetricFamily], name: &str, words: &[&str]) -> String {
-        let family = families.iter().find(|family| family.name() == name).expect("the family is there");
-        let has = |metric: &Metric, word| metric.get_label().iter().any(|label| label.value() == word);
-        let of = |metric: &&Metric| words.iter().all(|word| has(metric, *word));
-        let metric = family.get_metric().iter().find(of).expect("the method is there");
-        let value = match family.get_field_type() {
-            MetricType::GAUGE => metric.get_gauge().get_value(),
-            MetricType::HISTOGRAM => number(metric.get_histogram().get_sample_count()),
-            _ => metric.get_counter().get_value(),
-        };
-        value.to_string()
-    }
-
-    #[test]
-    fn a_call_counts_once_and_one_that_is_dropped_was_cancelled() {
-        let rpcs = Rpcs::start();
-        let ended = rpcs.begin("/tokenward.v1.TokenService/Authenticate");
-        let dropped = rpcs.begin("/tokenward.v1.TokenService/Authenticate");
-        let unknown = rpcs.begin("/made.up/by-a-client");
-        assert_eq!(value(&rpcs.collect(), "grpc_server_in_flight", &["Authenticate"]), "2");
-        ended.end(0);
-        drop(dropped);
-        unknown.end(12);
-        let families = rpcs.collect();
-        assert_eq!(value(&families, "grpc_server_in_flight", &["Authenticate"]), "0");
-        assert_eq!(value(&families, "grpc_server_started_total", &["Authenticate"]), "2");
-        assert_eq!(value(&families, "grpc_server_handling_seconds", &["Authenticate"]), "2");
-        assert_eq!(value(&families, "grpc_server_handled_total", &["Authenticate", "OK"]), "1");
-        assert_eq!(value(&families, "grpc_server_handled_total", &["Authenticate", "Canceled"]), "1");
-        assert_eq!(value(&families, "grpc_server_handled_total", &["unknown", "Unimplemented"]), "1");
-        assert_eq!(value(&families, "grpc_server_started_total", &["unknown"]), "1");
-        assert_eq!(rpcs.latencies().iter().sum::<u64>(), 2);
-    }
-
-    #[test]
-    fn every_failure_of_every_method_has_a_count_before_it_happens() {
-        let families = Rpcs::start().collect();
-        for method in METHODS {
-            for code in CODES {
-                let (service, name) = method.names();
-                assert_eq!(value(&families, "grpc_server_handled_total", &[service, name, code]), "0", "{method:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_method_of_the_contract_has_a_name_of_its_own() {
-        let pool = prost_reflect::DescriptorPool::decode(crate::proto::DESCRIPTORS).expect("build.rs wrote it");
-        let named = |service: prost_reflect::ServiceDescriptor| {
-            let path = |method: prost_reflect::MethodDescriptor| format!("/{}/{}", service.full_name(), method.name());
-            service.methods().map(path).collect::<Vec<_>>()
-        };
-        let paths: Vec<_> = pool.services().flat_map(named).collect();
-        assert!(paths.len() > 14, "{paths:?}");
-        let known = |path: &String| METHODS.iter().any(|method| method.path == path);
-        assert!(paths.iter().all(known), "{paths:?}");
-    }
-
-    #[test]
-    fn a_time_is_in_the_first_bucket_whose_bound_is_not_below_it() {
-        for (bound, nanos) in BUCKETS.iter().zip(NANOS) {
-            assert!((bound * 1e9 - number(nanos)).abs() < 0.5, "{bound}");
-        }
-        assert_eq!((bucket(0), bucket(10_000), bucket(10_001)), (0, 0, 1));
-        assert_eq!(bucket(u64::MAX), BUCKETS.len());
-    }
-}
+mod tests;

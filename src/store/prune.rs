@@ -19,23 +19,17 @@ use std::{fmt, time::Duration};
 
 use chrono::TimeDelta;
 use sea_orm::Value;
-use tokenward_migrations::DETAIL_TABLE;
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Database, Inner,
-    chore::{Chore, Holder, marks},
-    dialect::Dialect,
-    error::StoreError,
-    issue::repeat,
-    pool::Transaction,
-    schema::{Schema, TokenTable},
-    time::{self, Times},
-};
+use super::{Database, Inner, chore::Holder, error::StoreError, issue::repeat, pool::Transaction, time};
 use crate::{
     config,
     domain::{Error, Timestamp},
 };
+
+mod statements;
+
+pub(super) use self::statements::Statements;
 
 /// How much longer a rest is than the work before it.
 const REST: u32 = 9;
@@ -43,41 +37,6 @@ const REST: u32 = 9;
 const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Time between two looks whether a pruning is due.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
-
-/// SQL text, ready to run.
-pub(super) struct Statements {
-    pub(super) chore: Chore,
-    now: String,
-    batch: usize,
-    tokens: TableStatements,
-    details: TableStatements,
-    /// (digest times the batch): those of them that have a row.
-    rows: String,
-    /// (digest times the batch, cutoff): those of them that have a row which stays.
-    rows_to_stay: String,
-}
-
-/// The same for both tables.
-struct TableStatements {
-    /// (cutoff once or twice, digest): the next digests, each with 1 if it is old.
-    page: String,
-    /// (digest times the batch, cutoff): those that are old, held.
-    held: String,
-    /// (digest times the batch, cutoff once or twice).
-    delete: String,
-    /// How often the cutoff is bound in a condition.
-    bounds: usize,
-    /// How the table keeps times.
-    times: Times,
-}
-
-/// What is old, and how often the cutoff is bound in it.
-#[derive(Clone, Copy)]
-struct Condition<'s> {
-    text: &'s str,
-    bounds: usize,
-    times: Times,
-}
 
 /// What a pruning does with what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,94 +278,6 @@ fn first_column(rows: &[sea_orm::QueryResult]) -> Result<Vec<String>, StoreError
 fn padded(digests: &[String], length: usize) -> Vec<Value> {
     let again = digests.last().into_iter().cycle();
     digests.iter().chain(again).take(length).map(|digest| digest.as_str().into()).collect()
-}
-
-// === impl Statements ===
-
-impl Statements {
-    pub(super) fn new(dialect: Dialect, schema: &Schema, batch: u32) -> Self {
-        let Schema { token: t, .. } = schema.quoted(dialect);
-        let digests = marks(batch as usize);
-        let rows = format!("SELECT {} FROM {} WHERE {} IN ({digests})", t.digest, t.table, t.digest);
-        let is_old = is_old(dialect, &t);
-        Self {
-            chore: Chore::new(dialect, "prune"),
-            now: format!("SELECT {}", dialect.now()),
-            batch: batch as usize,
-            tokens: TableStatements::new(
-                dialect,
-                &t.table,
-                &t.digest,
-                Condition { text: &is_old, bounds: 1, times: t.times(dialect) },
-                batch,
-            ),
-            details: TableStatements::new(
-                dialect,
-                DETAIL_TABLE,
-                "digest",
-                Condition { text: &is_forgettable(dialect), bounds: 2, times: Times::ours(dialect) },
-                batch,
-            ),
-            rows_to_stay: dialect.sql(&format!("{rows} AND ({} IS NULL OR NOT ({is_old}))", t.expiry)),
-            rows: dialect.sql(&rows),
-        }
-    }
-
-    /// The statements of a batch, in their order.
-    #[cfg(test)]
-    pub(super) fn of_table(&self, table: Table) -> [&str; 3] {
-        let TableStatements { page, held, delete, .. } = self.of(table);
-        [page, held, delete]
-    }
-
-    fn of(&self, table: Table) -> &TableStatements {
-        match table {
-            Table::Tokens => &self.tokens,
-            Table::Details => &self.details,
-        }
-    }
-}
-
-fn is_old(dialect: Dialect, t: &TokenTable) -> String {
-    format!("{} < ?", dialect.comparable_time(&t.expiry))
-}
-
-fn is_forgettable(dialect: Dialect) -> String {
-    let (expiry, created) = (dialect.comparable_time("expiry"), dialect.comparable_time("created"));
-    format!("({expiry} < ? OR (revoked_at IS NULL AND {created} < ?))")
-}
-
-// === impl TableStatements ===
-
-impl TableStatements {
-    fn new(dialect: Dialect, table: &str, digest: &str, condition: Condition<'_>, batch: u32) -> Self {
-        let Condition { text: is_old, bounds, times } = condition;
-        let flag = dialect.integer(&format!("CASE WHEN {is_old} THEN 1 ELSE 0 END"));
-        let these = format!("{digest} IN ({})", marks(batch as usize));
-        Self {
-            page: dialect.sql(&format!(
-                "SELECT {digest}, {flag} FROM {table} WHERE {digest} > ? ORDER BY {digest} LIMIT {batch}"
-            )),
-            held: dialect
-                .sql(&format!("SELECT {digest} FROM {table} WHERE {these} AND {is_old}{}", skip_locked(dialect))),
-            delete: dialect.sql(&format!("DELETE FROM {table} WHERE {these} AND {is_old}")),
-            bounds,
-            times,
-        }
-    }
-
-    fn cutoffs(&self, cutoff: Timestamp) -> Vec<Value> {
-        vec![self.times.bind(cutoff); self.bounds]
-    }
-}
-
-/// MariaDB has it since 10.6 and MySQL since 8.0.1; before, the statement waits.
-fn skip_locked(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Sqlite => "",
-        Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
-        Dialect::Mysql => " FOR UPDATE /*!80001 SKIP LOCKED */ /*M!100600 SKIP LOCKED */",
-    }
 }
 
 // === impl Pruned ===

@@ -11,15 +11,13 @@ use tokenward::proto::{
 };
 use tonic::Code;
 
-use crate::{
+use crate::harness::{
     callers::{ADMIN, GATEWAY, known, with_key},
-    harness::{
-        client::{Client, about, for_user},
-        eventually::eventually,
-        server::{Server, setting},
-        sql,
-        stack::{On, Stack, With},
-    },
+    client::{Client, about, for_user},
+    eventually::eventually,
+    server::{Server, setting},
+    sql,
+    stack::{On, Stack, With},
 };
 
 const JSON: (&str, &str) = ("TOKENWARD_LOG__FORMAT", "json");

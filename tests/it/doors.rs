@@ -1,14 +1,12 @@
 //! The other doors on the same core: Envoy's `ext_authz`, OAuth's introspection.
 
-use std::fs;
-
 use tempfile::TempDir;
 use tokenward::proto::{IssueTokenRequest, RevokeRequest, revoke_request::Target};
 
 use crate::harness::{
-    canary,
+    callers::{self, ADMIN, with_key},
     client::{Client, Issued, for_user},
-    server::{Settings, directory, setting},
+    server::Settings,
 };
 
 mod envoy;
@@ -18,8 +16,6 @@ pub(crate) mod ext_authz;
 pub(crate) mod http;
 mod introspection;
 
-/// A key of the caller that may do everything.
-const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
 /// A key of the caller that may only ask for Envoy.
 const ENVOY: &str = "envoy-key-0123456789abcdef0123456789abcdef";
 
@@ -40,23 +36,7 @@ const ENABLED: (&str, &str) = ("TOKENWARD_EXT_AUTHZ__ENABLED", "true");
 
 /// A directory with the callers file and the keys, and the setting that names the file.
 fn callers() -> (TempDir, Settings) {
-    [ADMIN, ENVOY].into_iter().for_each(canary::know);
-    let dir = directory();
-    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("it is writable");
-    write("admin.keys", ADMIN);
-    write("envoy.keys", ENVOY);
-    write("callers.toml", CALLERS);
-    let file = dir.path().join("callers.toml");
-    let settings = vec![setting("TOKENWARD_CALLERS__FILE", file.to_str().expect("a test's path is text"))];
-    (dir, settings)
-}
-
-/// A request with a key.
-fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    let header = format!("Bearer {key}").parse().expect("a test's key is visible ASCII");
-    request.metadata_mut().insert("authorization", header);
-    request
+    callers::written(CALLERS, &[("admin.keys", ADMIN), ("envoy.keys", ENVOY)])
 }
 
 /// A token with scopes, issued by the administrator.

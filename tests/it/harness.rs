@@ -4,6 +4,7 @@
 //! TCP port, so tests run side by side and nothing is left behind.
 
 pub(crate) mod browser;
+pub(crate) mod callers;
 pub(crate) mod canary;
 pub(crate) mod client;
 pub(crate) mod envoy;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokenward::proto::{GetStatusRequest, IssueTokenRequest};
 
 use crate::harness::{
+    callers::{self, with_key},
     canary::Canaries,
     client::{Client, Issued},
     eventually::eventually,
@@ -81,17 +82,13 @@ impl Scene {
     async fn start(format: &str) -> Self {
         let (postgres, mut redis) = (stack::postgres().await, stack::redis().await);
         redis.server.set_password(REDIS).await;
-        let callers = directory();
-        for (name, text) in [("admin.keys", ADMIN), ("gateway.keys", GATEWAY), ("callers.toml", CALLERS)] {
-            fs::write(callers.path().join(name), text).expect("a test's directory is writable");
-        }
-        let (file, collector) = (callers.path().join("callers.toml"), Collector::start().await);
+        let (callers, named) = callers::written(CALLERS, &[("admin.keys", ADMIN), ("gateway.keys", GATEWAY)]);
+        let collector = Collector::start().await;
         let database = format!("postgres://tokenward:{DATABASE}@{}/tokenward", postgres.relay.address());
-        let settings = vec![
+        let own = vec![
             setting("TOKENWARD_DATABASE__URL", database),
             setting("TOKENWARD_REDIS__URL", format!("redis://:{REDIS}@{}", redis.relay.address())),
             setting("TOKENWARD_CACHE__MAC_KEY", MAC),
-            setting("TOKENWARD_CALLERS__FILE", file.to_str().expect("a test's path is text")),
             setting("TOKENWARD_LOG__FORMAT", format),
             setting("TOKENWARD_LOG__LEVEL", "trace"),
             setting("TOKENWARD_SERVER__REFLECTION", "true"),
@@ -103,6 +100,7 @@ impl Scene {
             setting("TOKENWARD_TRACES__ENDPOINT", collector.url()),
             setting("TOKENWARD_TRACES__RATIO", "1"),
         ];
+        let settings = [own, named].concat();
         let dir = directory();
         template::run(tokenward(dir.path(), &settings).args(["migrate", "up"]));
         let server = Server::start_in(dir, &settings).await;
@@ -195,13 +193,6 @@ impl Scene {
         }
         assert!(found.is_empty(), "{} finds: {:#?}", found.len(), &found[..found.len().min(20)]);
     }
-}
-
-fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    let header = format!("Bearer {key}").parse().expect("a test's key is visible ASCII");
-    request.metadata_mut().insert("authorization", header);
-    request
 }
 
 fn names(dir: &Path) -> String {

@@ -10,18 +10,16 @@ use tokenward::proto::IssueTokenRequest;
 use tokio::net::TcpListener;
 use tonic::{Code, Request, metadata::MetadataMap};
 
-use crate::{
+use crate::harness::{
     callers::{ADMIN, known, with_key},
-    harness::{
-        client::about,
-        eventually::eventually,
-        otlp::Collector,
-        process::Process,
-        raw::Call,
-        server::{Server, setting, tokenward},
-        stack::{On, Stack, With},
-        template,
-    },
+    client::about,
+    eventually::eventually,
+    otlp::Collector,
+    process::Process,
+    raw::Call,
+    server::{Server, setting, tokenward},
+    stack::{On, Stack, With},
+    template,
 };
 
 pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

@@ -5,7 +5,6 @@
 //! its servers.
 
 use std::{
-    fs,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -23,25 +22,12 @@ use tonic::{Code, Status};
 
 use super::super::made_up;
 use crate::harness::{
+    callers::{ADMIN, GATEWAY, known, with_key},
     client::{Client, Issued, about, for_user},
     eventually::{eventually, report},
-    server::directory,
     stack::{On, Stack, With},
 };
 
-const ADMIN: &str = "admin-key-0123456789abcdef0123456789abcdef";
-const GATEWAY: &str = "gateway-key-0123456789abcdef0123456789abcdef";
-const CALLERS: &str = r#"
-    [[caller]]
-    name = "admin"
-    keys_file = "admin.keys"
-    methods = ["*"]
-
-    [[caller]]
-    name = "gateway"
-    keys_file = "gateway.keys"
-    methods = ["TokenService/Authenticate", "TokenService/BatchAuthenticate"]
-"#;
 /// Between two checks of a valid token.
 const PERIOD: Duration = Duration::from_millis(2);
 /// Connections of the flood.
@@ -64,13 +50,6 @@ struct Outcomes {
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
-
-fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    let header = format!("Bearer {key}").parse().expect("a test's key is visible ASCII");
-    request.metadata_mut().insert("authorization", header);
-    request
 }
 
 /// Latencies in microseconds, and how many answers were not from Redis or there was none.
@@ -175,13 +154,9 @@ fn line(name: &str, Measured { latencies, misses, refused }: &Measured) -> Strin
 async fn valid_tokens_in_a_flood_of_unknown_ones() {
     let (rate, batch) = (number("FLOOD", 10_000), number("BATCH", 1).clamp(1, 100));
     let lasting = Duration::from_secs(number("SECONDS_OF_FLOOD", 20));
-    let dir = directory();
-    for (name, text) in [("admin.keys", ADMIN), ("gateway.keys", GATEWAY), ("callers.toml", CALLERS)] {
-        fs::write(dir.path().join(name), text).expect("a test's directory is writable");
-    }
-    let file = dir.path().join("callers.toml");
-    let file = ("TOKENWARD_CALLERS__FILE", file.to_str().expect("a test's path is text"));
-    let mut stack = Stack::start_with(On::Postgres, With::Redis, &[file]).await;
+    let (_dir, settings) = known();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut stack = Stack::start_with(On::Postgres, With::Redis, &settings).await;
     let client = stack.client();
     let mut tokens = Vec::new();
     for _ in 0..TOKENS {
