@@ -28,8 +28,9 @@ def machine():
         version("psql", "--version", r"([\d.]+)", "PostgreSQL"),
         version("rustc", "--version", r"rustc ([\d.]+)", "rustc"),
     ]
+    processors = cpuinfo.count("processor\t")
     return (
-        f"{model.group(1) if model else platform.processor()}, {cpuinfo.count('processor\t')} processors; "
+        f"{model.group(1) if model else platform.processor()}, {processors} processors; "
         f"Linux {platform.release()}; {', '.join(filter(None, versions))}\n"
     )
 

@@ -11,7 +11,10 @@ use std::{
     collections::VecDeque,
     fmt::Display,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -36,6 +39,8 @@ const RECENT: usize = 8;
 pub struct Breaker {
     policy: Policy,
     core: Mutex<Core>,
+    /// What the core's state is, for a glance.
+    closed: AtomicBool,
     published: watch::Sender<BreakerStatus>,
     transitions: Counts<Transition>,
 }
@@ -98,7 +103,8 @@ impl Breaker {
         let status =
             BreakerStatus { state: BreakerState::Closed, since: now, cause: "start".to_owned(), opened_count: 0 };
         let core = Mutex::new(Core { state, epoch: 0, opened_count: 0, recent: VecDeque::new() });
-        Self { policy, core, published: watch::Sender::new(status), transitions: metrics::transitions() }
+        let (closed, published) = (AtomicBool::new(true), watch::Sender::new(status));
+        Self { policy, core, closed, published, transitions: metrics::transitions() }
     }
 
     /// Where it is now.
@@ -124,6 +130,11 @@ impl Breaker {
     #[must_use]
     pub fn transitions(&self) -> &Counts<Transition> {
         &self.transitions
+    }
+
+    /// Whether Redis is used, and not merely tried.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Asks for leave to send one command.
@@ -196,6 +207,7 @@ impl Breaker {
         self.transitions.of(transition(status.state)).inc();
         core.remember(&status);
         core.state = state;
+        self.closed.store(status.state == BreakerState::Closed, Ordering::Relaxed);
         core.epoch += 1;
         self.published.send_replace(status);
     }

@@ -36,8 +36,9 @@ struct Read {
 impl SharedCache {
     /// Reads the fact of a token.
     pub(in crate::cache) async fn get(&self, digest: Digest) -> Result<Found, CacheError> {
-        // A call that is traced shows its own command.
-        if !self.gathers() || spans::within_a_call() {
+        // A call that is traced shows its own command. Of those that come while the breaker is not closed one is let
+        // through to try Redis, and the others are not to wait for it.
+        if !self.gathers() || !self.inner.breaker.is_closed() || spans::within_a_call() {
             return Box::pin(self.get_alone(digest)).await;
         }
         let (answer, answered) = oneshot::channel();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cache::{
-        Tiers,
+        CacheError, Tiers,
         entry::Fact,
         shared::Put,
         tests::fixture::{NOWHERE, noon, record},
@@ -127,4 +127,32 @@ async fn of_entries_that_are_stored_together_each_leaves_a_tombstone_alone() {
     redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let outcomes = shared.put_all(fills.to_vec()).await;
     assert!(outcomes.len() == 3 && outcomes.iter().all(Result::is_err), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn while_redis_is_tried_only_one_call_waits_for_it() {
+    let redis = Redis::start().await;
+    let names = names(20);
+    let store = TestStore::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let shared = redis.connected().await;
+    let cached = store.behind(Tiers { shared: Some(shared.clone()), ..Tiers::default() });
+    redis.hang();
+    eventually(async || {
+        let _timed_out = cached.find(digest(&names[0]), Freshness::Any).await;
+        !shared.breaker().is_closed()
+    })
+    .await;
+    let timeouts = async || {
+        let reads = join_all(names.iter().map(|name| shared.get(digest(name)))).await;
+        reads.iter().filter(|read| !matches!(read, Err(CacheError::Rejected(_)))).count()
+    };
+    let mut probes = 0;
+    eventually(async || {
+        let waited = timeouts().await;
+        assert!(waited <= 1, "{waited} waited for the probe");
+        probes += waited;
+        probes >= 2
+    })
+    .await;
+    redis.resume();
 }
