@@ -154,14 +154,15 @@ impl EdgeLayer {
                 tokio::select! {
                     biased;
                     () = request.body_mut().begun() => Ok(()),
-                    () = place.given_away() => Err(layer.overloaded()),
+                    () = place.given_away() => Err(()),
                 }
             };
-            let come = timeout(deadline, come).await.unwrap_or_else(|_| Err(status::deadline_exceeded()));
+            let come = timeout(deadline, come).await;
             drop(place);
             match come {
-                Ok(()) => layer.answer(&mut inner, request, deadline, seen).await,
-                Err(refused) => Ok(seen.tell(refused.into_http())),
+                Ok(Ok(())) => layer.answer(&mut inner, request, deadline, seen).await,
+                Ok(Err(())) => layer.refuse(request.into_body().into_rest(), layer.overloaded(), seen).await,
+                Err(_late) => Ok(seen.tell(status::deadline_exceeded().into_http())),
             }
         })
     }
