@@ -100,7 +100,7 @@ def faults(reports):
 def singles(reports):
     print("### Other loads\n")
     head("what", "server", "checks/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "SQL / 10,000", "Redis / 10,000", "wrong")
-    for name in ["mixed", "unknown-flood", "revoke-storm", "hot-token", "cold-start"]:
+    for name in ["mixed", "unknown-flood", "unknown-flood-4x4", "revoke-storm", "hot-token", "cold-start"]:
         if name in reports:
             figures(name, reports[name]["runs"][0])
     print()
