@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokenward::{
     cache::internals::{Entry, Permits},
-    domain::{Digest, HashFunction, Token},
+    domain::{Digest, Hashing, Token},
     journal::internals::Judge,
 };
 
@@ -18,13 +18,13 @@ fn token() -> Token {
 }
 
 fn digest() -> Digest {
-    HashFunction::Sha512.digest(&token())
+    Hashing::default().digests(&token()).current
 }
 
 fn hash(c: &mut Criterion) {
     let token = token();
     let mut group = c.benchmark_group("digest");
-    group.bench_function("sha512", |b| b.iter(|| HashFunction::Sha512.digest(black_box(&token))));
+    group.bench_function("sha512", |b| b.iter(|| Hashing::default().digests(black_box(&token))));
     group.finish();
 }
 
