@@ -16,7 +16,7 @@
 //! database, and decides nothing about a token.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -33,6 +33,7 @@ mod find_all;
 mod flight;
 mod flush;
 mod fly;
+mod gathering;
 mod inspect;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
@@ -50,8 +51,8 @@ mod tests;
 mod usage;
 
 use self::{
-    backlog::Backlog, extend::Extensions, flight::Flights, fly::Departing, negative::NegativeMemo, refusals::Refusals,
-    reproof::Reproofs, usage::Usage,
+    backlog::Backlog, extend::Extensions, flight::Flights, fly::Departing, gathering::Gathering,
+    negative::NegativeMemo, refusals::Refusals, reproof::Reproofs, usage::Usage,
 };
 pub use self::{
     breaker::{Breaker, BreakerState, BreakerStatus, Rejected},
@@ -89,7 +90,7 @@ struct Inner<S, C> {
     clock: C,
     entry_ttl: Duration,
     flights: Arc<Flights>,
-    departing: Mutex<Departing>,
+    departing: Arc<Gathering<Departing>>,
     negative: NegativeMemo,
     backlog: Arc<Backlog>,
     epoch: Epoch,
@@ -180,7 +181,7 @@ impl<S: TokenStore, C: Clock> Cached<S, C> {
             clock,
             entry_ttl: config.entry_ttl,
             flights: Arc::default(),
-            departing: Mutex::default(),
+            departing: Gathering::of(fly::MOST),
             negative: NegativeMemo::new(config),
             backlog: Arc::default(),
             epoch: Epoch::default(),

@@ -1,10 +1,6 @@
 //! What the database is asked for after a miss, in a task of its own: the read, and the fills that follow it.
 
-use std::{
-    mem,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
@@ -27,14 +23,10 @@ use crate::{
 /// cache before its fill and arrive after it.
 const LINGER: Duration = Duration::from_millis(100);
 /// How many tokens of different calls are read together.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 
-/// Tokens of one turn of the runtime that are about to be read together.
-#[derive(Debug, Default)]
-pub(super) struct Departing {
-    tickets: Vec<Ticket>,
-    batch: Vec<(Digests, Look)>,
-}
+/// A token that is to be read, and who asked for it.
+pub(super) type Departing = (Ticket, (Digests, Look));
 
 // === impl Inner ===
 
@@ -45,25 +37,11 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         if spans::within_a_call() {
             return self.fly(vec![ticket], vec![asked]);
         }
-        let mut departing = self.departing.lock().unwrap_or_else(PoisonError::into_inner);
-        departing.tickets.push(ticket);
-        departing.batch.push(asked);
         let inner = Arc::clone(self);
-        match departing.tickets.len() {
-            1 => drop(tokio::spawn(async move {
-                let Departing { tickets, batch } = inner.departed();
-                inner.read_and_keep(tickets, batch).await;
-            })),
-            MOST => {
-                let Departing { tickets, batch } = mem::take(&mut *departing);
-                drop(tokio::spawn(async move { inner.read_and_keep(tickets, batch).await }));
-            }
-            _ => {}
-        }
-    }
-
-    fn departed(&self) -> Departing {
-        mem::take(&mut *self.departing.lock().unwrap_or_else(PoisonError::into_inner))
+        self.departing.add((ticket, asked), async move |party| {
+            let (tickets, batch) = party.into_iter().unzip();
+            inner.read_and_keep(tickets, batch).await;
+        });
     }
 
     /// Reads the database in a task of its own, and shares the results.

@@ -43,13 +43,14 @@ pub use self::{
 use self::{
     client::{Blueprint, MAX_IN_FLIGHT, patient, pem},
     error::is_redirect,
-    gather::Gathered,
+    gather::Read,
     link::Link,
     script::{DROP, PUT, Script},
 };
 use super::{
     breaker::Breaker,
     entry::{Fact, MAX_BYTES, NoFact, Refusal, TOMBSTONE},
+    gathering::Gathering,
     key::Keys,
     mac::MacKeys,
 };
@@ -95,7 +96,7 @@ struct Inner {
     threads: Vec<ThreadId>,
     turn: AtomicUsize,
     /// Of each serving thread, and of all others together.
-    gathered: Vec<Mutex<Gathered>>,
+    gatherings: Vec<Arc<Gathering<Read>>>,
     /// Redis has refused the command that reads many keys.
     one_by_one: AtomicBool,
     /// Whether a command may name one key only.
@@ -153,7 +154,7 @@ impl SharedCache {
             links,
             threads: threads.seats().iter().map(|seat| seat.thread).collect(),
             turn: AtomicUsize::new(0),
-            gathered: (0..=threads.seats().len()).map(|_| Mutex::default()).collect(),
+            gatherings: (0..=threads.seats().len()).map(|_| Gathering::of(gather::MOST)).collect(),
             one_by_one: AtomicBool::new(false),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             keys: Keys::new(&config.key_prefix),

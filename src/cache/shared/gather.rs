@@ -1,10 +1,4 @@
-//! Checks that ask at once are asked together.
-//!
-//! A command costs its client far more than the value that it brings. What the tasks of one turn of the runtime ask for
-//! goes out as one command, which is sent when they have all run: nobody waits for a timer, and who asks alone pays for
-//! one more task.
-
-use std::{mem, sync::PoisonError};
+//! Checks that ask at once are asked together, with one command.
 
 use tokio::sync::oneshot;
 
@@ -16,17 +10,14 @@ use crate::{
 };
 
 /// How many reads go out together. With more, servers and clients wait for each other instead of working at once.
-const MOST: usize = 32;
+pub(super) const MOST: usize = 32;
 
 /// What stands at a token's key.
 type Found = Result<Fact, NoFact>;
 
-/// Reads of one serving thread that are about to be sent.
-#[derive(Debug, Default)]
-pub(super) struct Gathered(Vec<Read>);
-
+/// A read that is about to be sent, and who waits for it.
 #[derive(Debug)]
-struct Read {
+pub(super) struct Read {
     digest: Digest,
     answer: oneshot::Sender<Result<Found, CacheError>>,
 }
@@ -42,29 +33,9 @@ impl SharedCache {
             return Box::pin(self.get_alone(digest)).await;
         }
         let (answer, answered) = oneshot::channel();
-        self.gather(Read { digest, answer });
+        let shared = self.clone();
+        self.inner.gatherings[self.seat()].add(Read { digest, answer }, async move |reads| shared.send(reads).await);
         answered.await.unwrap_or(Err(CacheError::Busy))
-    }
-
-    fn gather(&self, read: Read) {
-        let seat = self.seat();
-        let mut gathered = self.inner.gathered[seat].lock().unwrap_or_else(PoisonError::into_inner);
-        gathered.0.push(read);
-        match gathered.0.len() {
-            1 => {
-                let shared = self.clone();
-                tokio::spawn(async move {
-                    let reads =
-                        mem::take(&mut *shared.inner.gathered[seat].lock().unwrap_or_else(PoisonError::into_inner));
-                    shared.send(reads.0).await;
-                });
-            }
-            MOST => {
-                let (shared, reads) = (self.clone(), mem::take(&mut *gathered));
-                tokio::spawn(async move { shared.send(reads.0).await });
-            }
-            _ => {}
-        }
     }
 
     async fn send(&self, reads: Vec<Read>) {

@@ -102,14 +102,18 @@ impl Names {
 
     /// The [`RECORD_COLUMNS`], the token's own from the token table.
     pub(super) fn record(&self) -> String {
+        format!("{}, {}", self.token_columns(), self.label())
+    }
+
+    /// What the token table has of a token: digest, user, created, expiry.
+    fn token_columns(&self) -> String {
         let Self { dialect, token: t, .. } = self;
         format!(
-            "t.{}, {}, {}, {}, {}",
+            "t.{}, {}, {}, {}",
             t.digest,
             dialect.text(&format!("t.{}", t.user)),
             dialect.time(&format!("t.{}", t.created)),
             dialect.time(&format!("t.{}", t.expiry)),
-            self.label()
         )
     }
 
@@ -127,15 +131,7 @@ impl Names {
 
     /// What is kept of a token that ends: digest, user, created, expiry, key.
     pub(super) fn ended(&self) -> String {
-        let Self { dialect, token: t, .. } = self;
-        format!(
-            "t.{}, {}, {}, {}, t.{}",
-            t.digest,
-            dialect.text(&format!("t.{}", t.user)),
-            dialect.time(&format!("t.{}", t.created)),
-            dialect.time(&format!("t.{}", t.expiry)),
-            t.key,
-        )
+        format!("{}, t.{}", self.token_columns(), self.token.key)
     }
 
     /// A user: id (NULL when there is none), 1 or 0 for active, attributes.
