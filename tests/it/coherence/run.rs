@@ -44,6 +44,8 @@ pub(super) struct Plan {
     pub(super) grace: Duration,
     /// `coherence.revoke_ack`.
     pub(super) ack: &'static str,
+    /// `cache.near`.
+    pub(super) near: bool,
     pub(super) pace: Pace,
 }
 
@@ -85,6 +87,7 @@ impl Plan {
             lease: LEASE,
             grace: fault.grace(),
             ack: "cache",
+            near: false,
             pace,
         }
     }
@@ -113,11 +116,17 @@ impl Plan {
         Self { ack: "lease", ..self }
     }
 
+    /// Each process's memory in front of Redis, which needs `revoke_ack = lease`.
+    pub(super) fn near(self) -> Self {
+        Self { near: true, ..self }.trustless()
+    }
+
     fn setup(&self) -> Setup {
         let mut settings = vec![
             ("TOKENWARD_COHERENCE__MAX_STALENESS", format!("{}s", self.lease.as_secs())),
             ("TOKENWARD_COHERENCE__OUTAGE_GRACE", format!("{}s", self.grace.as_secs())),
             ("TOKENWARD_COHERENCE__REVOKE_ACK", self.ack.to_owned()),
+            ("TOKENWARD_CACHE__NEAR", self.near.to_string()),
         ];
         if self.fault == Fault::None {
             // Nothing is refused because a shared machine is slow.
@@ -141,6 +150,7 @@ impl Plan {
             (self.schema == Schema::Knox, "knox"),
             (self.lease.is_zero(), "strict"),
             (self.ack == "lease", "ack = lease"),
+            (self.near, "near"),
         ];
         for (_, variant) in variants.into_iter().filter(|(is, _)| *is) {
             name.push_str(", ");
