@@ -111,7 +111,7 @@ async fn plotted(url: &str) -> Option<Visit> {
         report(&format!("{plot}: {latest}"));
         latest.trim_start_matches("p50 ").starts_with(|c: char| c.is_ascii_digit()).then_some(())
     };
-    PLOTS.iter().all(|plot| says(&plot).is_some()).then_some(visit)
+    PLOTS.iter().all(|plot| says(plot).is_some()).then_some(visit)
 }
 
 #[tokio::test(flavor = "multi_thread")]
