@@ -63,7 +63,10 @@ async fn a_token_whose_caller_hangs_up_is_counted_once_and_its_connection_comes_
     assert!(waiting.gained(&before, JUDGED, &[]) < 0.5, "nothing is counted before the end");
     call.abort();
     let canceled = [METHOD, "grpc_code=\"Canceled\""];
-    let over = |scrape: &Scrape| scrape.gained(&before, "grpc_server_handled_total", &canceled) > 0.5;
+    let over = |scrape: &Scrape| {
+        scrape.gained(&before, "grpc_server_handled_total", &canceled) > 0.5
+            && scrape.gained(&before, JUDGED, &[]) > 0.5
+    };
     let counts = |scrape: &Scrape| gained(&before, scrape, ["unanswered", "active", "unknown"]);
     let ended = until(&url, "the call is over", over).await;
     assert_eq!(format!("{:?}", counts(&ended)), "[1.0, 0.0, 0.0, 1.0]");
