@@ -26,6 +26,7 @@ test: deps lint ## Everything that CI checks; the tests come last
 lint: ## Format check, and clippy with warnings denied
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	cargo clippy $(LOCKED) --features internals --bench parts -- -D warnings
 
 .PHONY: fmt
 fmt: ## Format the sources

@@ -15,6 +15,8 @@ def main(out):
     faults(reports)
     singles(reports)
     growth(reports)
+    connections(reports)
+    threads(reports)
     h2load = out / "h2load.txt"
     if h2load.exists():
         print(f"Another generator on one cached token: {h2load.read_text().strip()}.\n")
@@ -120,6 +122,35 @@ def growth(reports):
     for step in report["runs"][0]["steps"]:
         row(number(step["rows"]), number(step["passed"]), number(step["checks_per_second"]), number(step["p99_ms"], 3),
             number(step["cpu_us_per_check"], 2), number(step["resident_mib"], 1))
+    print()
+
+
+def connections(reports):
+    counts = [1, 10, 100, 1000, 10000]
+    if f"connections-{counts[0]}" not in reports:
+        return
+    head("connections", "tokens asked about", "checks/s", "p50 ms", "p99 ms", "CPU us", "memory MiB", "wrong")
+    for count in counts:
+        run = reports[f"connections-{count}"]["runs"][0]
+        latency = run["latency_ms"]
+        row(number(count), number(10 * count), number(run["checks_per_second"]), number(latency["p50"], 3),
+            number(latency["p99"], 3), number(run["cpu_us_per_check"], 2), number(run["resident_mib"], 1), str(run["wrong"]))
+    print()
+
+
+def threads(reports):
+    if "threads-one-hit-1" not in reports:
+        return
+    print("### Threads\n")
+    head("server.threads", "processors", "hit: checks/s", "p99 ms", "CPU us", "batch: checks/s", "p99 ms", "CPU us")
+    for where, name in [("one", "one for the service"), ("all", "all for everyone")]:
+        for count in [1, 2, 4]:
+            cells = []
+            for scenario in ["hit", "batch"]:
+                run = reports[f"threads-{where}-{scenario}-{count}"]["runs"][0]
+                cells += [number(run["checks_per_second"]), number(run["latency_ms"]["p99"], 3),
+                          number(run["cpu_us_per_check"], 2)]
+            row(str(count), name, *cells)
     print()
 
 

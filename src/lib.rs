@@ -41,6 +41,7 @@ pub mod proto {
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
     pub mod code;
+    pub mod codec;
     pub mod json;
 
     /// `grpc.health.v1` with List; its messages are tonic-health's.

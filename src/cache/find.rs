@@ -128,15 +128,12 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 
     /// What a fact of Redis answers.
     pub(super) async fn believed(self: &Arc<Self>, fact: Fact) -> Option<Reading> {
-        let fact = Arc::new(fact);
         let answer = self.answer(&fact, Source::SharedCache).await;
         let result = if answer.is_some() { RequestResult::Hit } else { RequestResult::Miss };
         self.counters.requests.inc(Tier::Redis, result);
         let reading = answer?;
-        if let Some(near) = &self.tiers.near
-            && let Some(life) = fact.life(self.clock.now(), self.entry_ttl)
-        {
-            near.put(fact, life);
+        if let Some(near) = &self.tiers.near {
+            near.put(fact);
         }
         Some(reading)
     }
@@ -169,7 +166,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     }
 
     /// Answers from a fact, when it still may be answered from.
-    async fn answer(self: &Arc<Self>, fact: &Arc<Fact>, source: Source) -> Option<Reading> {
+    async fn answer(self: &Arc<Self>, fact: &Fact, source: Source) -> Option<Reading> {
         if !self.is_current(fact).await {
             return None;
         }

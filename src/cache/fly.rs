@@ -125,7 +125,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
     fn keep_near(&self, ticket: &Ticket, fact: Fact) -> Option<(Fact, Duration)> {
         let (life, flight) = (fact.life(self.clock.now(), self.entry_ttl)?, ticket.flight());
         if let Some(near) = &self.tiers.near {
-            flight.unless_outdated(|| near.put(Arc::new(fact.clone()), life));
+            flight.unless_outdated(|| near.put(fact.clone()));
         }
         self.tiers.shared.as_ref()?;
         if flight.is_outdated() {

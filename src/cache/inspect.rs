@@ -1,6 +1,6 @@
 //! Looking at what the caches hold, without changing or counting anything.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -95,7 +95,7 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 
     async fn inspect_shared(&self, shared: &SharedCache, token: TokenId, digest: Option<Digest>) -> Entry {
         let found = match digest {
-            Some(digest) => shared.get(digest).await.map(|found| found.map(Arc::new)),
+            Some(digest) => shared.get(digest).await,
             None => shared.kind(token).await.map(Err),
         };
         let found = match found {
@@ -123,14 +123,11 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
         }
     }
 
-    async fn entry(&self, tier: Tier, found: Result<Arc<Fact>, NoFact>, remaining: Option<Duration>) -> Entry {
+    async fn entry(&self, tier: Tier, found: Result<Fact, NoFact>, remaining: Option<Duration>) -> Entry {
         let (holds, cause) = match found {
             Ok(fact) => {
                 let cause = self.distrust(&fact).await;
-                (
-                    Holds::Fact { position: fact.position, read_at: fact.read_at, record: Arc::clone(&fact.record) },
-                    cause,
-                )
+                (Holds::Fact { position: fact.position, read_at: fact.read_at, record: fact.record }, cause)
             }
             Err(none) => {
                 let holds = match none {

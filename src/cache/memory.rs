@@ -1,14 +1,19 @@
 //! The in-process cache: alone, or in front of Redis.
 //!
 //! No tombstone of another replica reaches it. What it holds is believed only as far as
-//! the journal goes, which is why it needs strict terms or `revoke_ack = lease`.
+//! the journal goes, which is why it needs strict terms or `revoke_ack = lease`. Whoever reads a fact judges its age
+//! (`Fact::life`), so that here no hit looks at a clock; one that is too old stays until it is replaced or pushed out.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use moka::{Expiry, ops::compute::Op, sync::Cache};
+use quick_cache::{
+    Weighter,
+    sync::{Cache, EntryAction, EntryResult},
+};
 
 use super::entry::{Fact, NoFact};
 use crate::{
@@ -19,35 +24,37 @@ use crate::{
 /// Facts in this process's memory, bounded. A clone is the same cache.
 #[derive(Clone, Debug)]
 pub struct MemoryCache {
-    slots: Cache<TokenId, Slot>,
+    slots: Arc<Cache<TokenId, Slot, Weight>>,
 }
 
 #[derive(Clone, Debug)]
-struct Slot {
-    life: Duration,
-    holds: Holds,
+enum Slot {
+    Fact(Fact),
+    /// Keeps fills out until then.
+    Tombstone(Instant),
 }
 
 #[derive(Clone, Debug)]
-enum Holds {
-    Fact(Arc<Fact>),
-    Tombstone,
-}
+struct Weight;
 
-/// Each entry brings its own life.
-#[derive(Debug)]
-struct OwnLife;
+// === impl Weight ===
+
+impl Weighter<TokenId, Slot> for Weight {
+    /// 1 for an ordinary entry, and 1 more for each KiB of texts.
+    fn weight(&self, _: &TokenId, slot: &Slot) -> u64 {
+        let texts = match slot {
+            Slot::Tombstone(_) => 0,
+            Slot::Fact(fact) => fact.text_bytes(),
+        };
+        u64::try_from(texts / 1024).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
 
 // === impl Slot ===
 
 impl Slot {
-    /// 1 for an ordinary entry, and 1 more for each KiB of texts.
-    fn weight(&self) -> u32 {
-        let texts = match &self.holds {
-            Holds::Tombstone => 0,
-            Holds::Fact(fact) => fact.text_bytes(),
-        };
-        u32::try_from(texts / 1024).unwrap_or(u32::MAX).saturating_add(1)
+    fn keeps_fills_out(&self) -> bool {
+        matches!(self, Self::Tombstone(until) if Instant::now() < *until)
     }
 }
 
@@ -57,48 +64,54 @@ impl MemoryCache {
     /// An empty cache of at most `memory_entries` entries; one with long texts counts as several.
     #[must_use]
     pub fn new(config: &config::Cache) -> Self {
-        let slots = Cache::builder()
-            .max_capacity(u64::from(config.memory_entries))
-            .weigher(|_, slot: &Slot| slot.weight())
-            .expire_after(OwnLife)
-            .build();
-        Self { slots }
+        let most = config.memory_entries;
+        let slots = Cache::with_weighter(usize::try_from(most).unwrap_or(usize::MAX), most.into(), Weight);
+        // Each shard has the same share, rounded up.
+        slots.set_capacity(u64::from(most) / slots.num_shards() as u64 * slots.num_shards() as u64);
+        Self { slots: Arc::new(slots) }
     }
 
-    pub(super) fn get(&self, digest: Digest) -> Option<Arc<Fact>> {
-        match self.slots.get(&digest.token_id())?.holds {
-            Holds::Fact(fact) => Some(fact).filter(|fact| fact.record.digest == digest),
-            Holds::Tombstone => None,
+    pub(super) fn get(&self, digest: Digest) -> Option<Fact> {
+        match self.slots.get(&digest.token_id())? {
+            Slot::Fact(fact) => Some(fact).filter(|fact| fact.record.digest == digest),
+            Slot::Tombstone(_) => None,
         }
     }
 
     /// What is kept under a name, whatever the whole digest.
-    pub(super) fn look(&self, id: TokenId) -> Result<Arc<Fact>, NoFact> {
-        match self.slots.get(&id).ok_or(NoFact::Absent)?.holds {
-            Holds::Fact(fact) => Ok(fact),
-            Holds::Tombstone => Err(NoFact::Tombstone),
+    pub(super) fn look(&self, id: TokenId) -> Result<Fact, NoFact> {
+        match self.slots.peek(&id).ok_or(NoFact::Absent)? {
+            Slot::Fact(fact) => Ok(fact),
+            tombstone if tombstone.keeps_fills_out() => Err(NoFact::Tombstone),
+            Slot::Tombstone(_) => Err(NoFact::Absent),
         }
     }
 
-    /// How many entries there are, about.
+    /// How many entries there are, those among them that are no longer of use.
     pub(super) fn len(&self) -> u64 {
-        self.slots.entry_count()
+        self.slots.len() as u64
     }
 
-    /// Keeps a fact for `life`, unless a tombstone stands in its place.
-    pub(super) fn put(&self, fact: Arc<Fact>, life: Duration) {
+    /// Keeps a fact, unless a tombstone stands in its place.
+    pub(super) fn put(&self, fact: Fact) {
         let id = fact.record.digest.token_id();
-        let slot = Slot { life, holds: Holds::Fact(fact) };
-        self.slots.entry(id).and_compute_with(|entry| match entry.map(|entry| entry.into_value().holds) {
-            Some(Holds::Tombstone) => Op::Nop,
-            Some(Holds::Fact(_)) | None => Op::Put(slot),
-        });
+        let mut fact = Slot::Fact(fact);
+        let replace = |_: &TokenId, slot: &mut Slot| {
+            if !slot.keeps_fills_out() {
+                mem::swap(slot, &mut fact);
+            }
+            EntryAction::Retain(())
+        };
+        // Another fill that is under way at this moment is as good.
+        if let EntryResult::Vacant(place) = self.slots.entry(&id, Some(Duration::ZERO), replace) {
+            // A tombstone that came in between has taken the place.
+            let _taken = place.insert(fact);
+        }
     }
 
     /// Replaces whatever is known of a token, and keeps fills out for `life`.
     pub(super) fn bury(&self, id: TokenId, life: Duration) {
-        let slot = Slot { life, holds: Holds::Tombstone };
-        self.slots.entry(id).and_compute_with(|_| Op::Put(slot));
+        self.slots.insert(id, Slot::Tombstone(Instant::now() + life));
     }
 }
 
@@ -106,31 +119,21 @@ impl MemoryCache {
 impl MemoryCache {
     /// What happens to any entry when the cache is full.
     pub(super) fn evict(&self, id: TokenId) {
-        self.slots.invalidate(&id);
-    }
-}
-
-// === impl OwnLife ===
-
-impl Expiry<TokenId, Slot> for OwnLife {
-    fn expire_after_create(&self, _: &TokenId, slot: &Slot, _: Instant) -> Option<Duration> {
-        Some(slot.life)
-    }
-
-    fn expire_after_update(&self, _: &TokenId, slot: &Slot, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(slot.life)
+        self.slots.remove(&id);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::cache::tests::fixture::{NOWHERE, digest, eventually, noon, record};
 
     const LONG: Duration = Duration::from_mins(1);
 
-    fn fact(name: &str) -> Arc<Fact> {
-        Arc::new(Fact { position: NOWHERE, read_at: noon(), record: Arc::new(record(name)) })
+    fn fact(name: &str) -> Fact {
+        Fact { position: NOWHERE, read_at: noon(), record: Arc::new(record(name)) }
     }
 
     fn cache(entries: u32) -> MemoryCache {
@@ -140,7 +143,7 @@ mod tests {
     #[test]
     fn a_fact_is_found_by_its_whole_digest() {
         let cache = cache(100);
-        cache.put(fact("a"), LONG);
+        cache.put(fact("a"));
         assert_eq!(cache.get(digest("a")), Some(fact("a")));
         let mut neighbour = *digest("a").as_bytes();
         neighbour[63] ^= 1;
@@ -150,34 +153,60 @@ mod tests {
     #[test]
     fn a_fill_never_replaces_a_tombstone() {
         let cache = cache(100);
-        cache.put(fact("a"), LONG);
+        cache.put(fact("a"));
         cache.bury(digest("a").token_id(), LONG);
-        cache.put(fact("a"), LONG);
+        cache.put(fact("a"));
         assert!(cache.get(digest("a")).is_none());
     }
 
     #[tokio::test]
-    async fn each_entry_ends_with_its_own_life() {
+    async fn a_tombstone_ends_with_its_life() {
         let cache = cache(100);
-        cache.put(fact("short"), Duration::from_millis(20));
-        cache.put(fact("long"), LONG);
-        eventually(async || cache.get(digest("short")).is_none()).await;
-        assert!(cache.get(digest("long")).is_some());
-        cache.bury(digest("long").token_id(), Duration::from_millis(20));
+        cache.bury(digest("a").token_id(), Duration::from_millis(20));
+        assert_eq!(cache.look(digest("a").token_id()), Err(NoFact::Tombstone));
         eventually(async || {
-            cache.put(fact("long"), LONG);
-            cache.get(digest("long")).is_some()
+            cache.put(fact("a"));
+            cache.get(digest("a")).is_some()
         })
         .await;
+        cache.bury(digest("b").token_id(), Duration::ZERO);
+        assert_eq!(cache.look(digest("b").token_id()), Err(NoFact::Absent));
+    }
+
+    #[test]
+    fn a_tombstone_beats_fills_that_race_with_it() {
+        let (cache, id) = (cache(100), digest("a").token_id());
+        for _ in 0..200 {
+            cache.evict(id);
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| cache.put(fact("a")));
+                }
+                scope.spawn(|| cache.bury(id, LONG));
+            });
+            assert_eq!(cache.look(id), Err(NoFact::Tombstone));
+        }
     }
 
     #[test]
     fn it_never_holds_more_than_its_bound() {
+        for most in [1, 50, 1000, 1001] {
+            let cache = cache(most);
+            for number in 0..5000 {
+                cache.put(fact(&number.to_string()));
+            }
+            assert!((1..=u64::from(most)).contains(&cache.len()), "{} of {most}", cache.len());
+        }
+    }
+
+    #[test]
+    fn long_texts_count_as_several_entries() {
         let cache = cache(50);
         for number in 0..1000 {
-            cache.put(fact(&number.to_string()), LONG);
+            let mut record = record(&number.to_string());
+            record.label.display_name = "x".repeat(4 * 1024);
+            cache.put(Fact { position: NOWHERE, read_at: noon(), record: Arc::new(record) });
         }
-        cache.slots.run_pending_tasks();
-        assert!(cache.slots.entry_count() <= 50);
+        assert!((1..=10).contains(&cache.len()), "{}", cache.len());
     }
 }

@@ -84,9 +84,9 @@ impl Reproofs {
 
 impl<S: TokenStore, C: Clock> Inner<S, C> {
     /// Compares the fact behind a hit with the database, now and then.
-    pub(super) fn reprove_sometimes(self: &Arc<Self>, fact: &Arc<Fact>) {
+    pub(super) fn reprove_sometimes(self: &Arc<Self>, fact: &Fact) {
         let Some(place) = self.reproofs.draw() else { return };
-        let (inner, fact) = (Arc::clone(self), Arc::clone(fact));
+        let (inner, fact) = (Arc::clone(self), fact.clone());
         let reproof = async move {
             inner.reprove(&fact).await;
             drop(place);
