@@ -228,5 +228,5 @@ async fn the_pictures_of_the_readme_are_taken() {
     within("a while", Duration::from_mins(1), async || (lost.elapsed() > Duration::from_secs(25)).then_some(())).await;
     let issued = stack.client().issue("mallory").await;
     stack.client().revoke(&issued.secret).await;
-    picture(&format!("{url}/"), Scheme::Dark, (1180, 760), &images.join("status-redis-lost.png")).await;
+    picture(&format!("{url}/"), Scheme::Dark, (1180, 810), &images.join("status-redis-lost.png")).await;
 }
