@@ -52,9 +52,12 @@ impl Usage {
     /// Takes note of a use, unless that was done within the last minute, here or by whoever
     /// wrote what the record tells.
     pub(super) fn note(&self, record: &TokenRecord, now: Timestamp) {
+        // First what is at hand.
+        if record.last_used.is_some_and(|used| (now - used).num_seconds() < APART) {
+            return;
+        }
         let (slot, word) = self.slot(record.digest, now);
-        let seen = slot.load(Ordering::Relaxed);
-        if is_recent(seen, word) || record.last_used.is_some_and(|used| (now - used).num_seconds() < APART) {
+        if is_recent(slot.load(Ordering::Relaxed), word) {
             return;
         }
         // A lock that is taken is no reason to wait: the next use comes here again.

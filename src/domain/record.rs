@@ -123,6 +123,12 @@ impl UserId {
     }
 }
 
+impl From<UserId> for String {
+    fn from(UserId(text): UserId) -> Self {
+        text
+    }
+}
+
 impl FromStr for UserId {
     type Err = InvalidUserId;
 

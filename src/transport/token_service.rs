@@ -116,7 +116,7 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
         let judging = self.counts.judging(1);
         let answer = self.authenticator.authenticate(presented).await?;
         judging.end([&answer]);
-        Ok(Response::new(convert::authenticated(&answer)))
+        Ok(Response::new(convert::authenticated(answer)))
     }
 
     async fn batch_authenticate(
@@ -128,7 +128,7 @@ impl<S: TokenStore, C: Clock> TokenService for Tokens<S, C> {
         let judging = self.counts.judging(batch.len());
         let answers = self.authenticator.authenticate_all(batch).await?;
         judging.end(&answers);
-        let responses = answers.iter().map(convert::authenticated).collect();
+        let responses = answers.into_iter().map(convert::authenticated).collect();
         Ok(Response::new(pb::BatchAuthenticateResponse { responses }))
     }
 

@@ -1,6 +1,6 @@
 //! Responses.
 
-use std::{collections::HashMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{
@@ -13,20 +13,21 @@ use crate::{
 use super::page_token;
 
 /// One token's answer.
-pub(crate) fn authenticated(answer: &Answer) -> pb::AuthenticateResponse {
+pub(crate) fn authenticated(answer: Answer) -> pb::AuthenticateResponse {
     let mut response = pb::AuthenticateResponse {
         source: source(answer.source).into(),
         age: Some(duration(answer.age)),
         cacheable_for: answer.reusable_for.map(duration),
         ..pb::AuthenticateResponse::default()
     };
-    match &answer.verdict {
+    match answer.verdict {
         Ok(record) => {
             response.active = true;
-            response.token = Some(token(record, TokenState::Active));
-            response.user = Some(user(&record.user));
+            // Nobody else has the record of a hit in Redis: its texts are not copied.
+            let (token, user) = taken(Arc::unwrap_or_clone(record), TokenState::Active);
+            (response.token, response.user) = (Some(token), Some(user));
         }
-        Err(reason) => response.inactive_reason = inactive_reason(*reason).into(),
+        Err(reason) => response.inactive_reason = inactive_reason(reason).into(),
     }
     response
 }
@@ -53,19 +54,26 @@ fn inactive_reason(reason: InactiveReason) -> pb::InactiveReason {
 
 /// A token's public record.
 pub(crate) fn token(record: &TokenRecord, state: TokenState) -> pb::Token {
-    pb::Token {
+    taken(record.clone(), state).0
+}
+
+/// A token's public record, and its user.
+fn taken(record: TokenRecord, state: TokenState) -> (pb::Token, pb::User) {
+    let owner = owner(record.user);
+    let token = pb::Token {
         token_id: record.digest.token_id().to_string(),
-        user_id: record.user.id.as_str().to_owned(),
-        display_name: record.label.display_name.clone(),
-        scopes: record.label.scopes.clone(),
-        metadata: record.label.metadata.clone().into_iter().collect(),
+        user_id: owner.user_id.clone(),
+        display_name: record.label.display_name,
+        scopes: record.label.scopes,
+        metadata: record.label.metadata.into_iter().collect(),
         state: token_state(state).into(),
         create_time: Some(timestamp(record.created)),
         expire_time: record.expiry.map(timestamp),
         last_used_time: record.last_used.map(timestamp),
         revoke_time: record.revoked.map(timestamp),
-        hint: record.label.hint.clone(),
-    }
+        hint: record.label.hint,
+    };
+    (token, owner)
 }
 
 fn token_state(state: TokenState) -> pb::TokenState {
@@ -78,8 +86,11 @@ fn token_state(state: TokenState) -> pb::TokenState {
 
 /// A user.
 pub(crate) fn user(user: &User) -> pb::User {
-    let attributes: HashMap<_, _> = user.attributes.clone().into_iter().collect();
-    pb::User { user_id: user.id.as_str().to_owned(), active: user.active, attributes }
+    owner(user.clone())
+}
+
+fn owner(User { id, active, attributes }: User) -> pb::User {
+    pb::User { user_id: id.into(), active, attributes: attributes.into_iter().collect() }
 }
 
 /// A page of the listing of `user`'s tokens in `states`.
