@@ -95,9 +95,8 @@ impl MemoryCache {
     pub(super) fn put(&self, fact: Fact) {
         let id = fact.record.digest.token_id();
         // Not in its place: what is longer than what it replaces has to push others out.
-        let replace = |_: &TokenId, slot: &mut Slot| match slot.keeps_fills_out() {
-            true => EntryAction::Retain(()),
-            false => EntryAction::ReplaceWithGuard,
+        let replace = |_: &TokenId, slot: &mut Slot| {
+            if slot.keeps_fills_out() { EntryAction::Retain(()) } else { EntryAction::ReplaceWithGuard }
         };
         match self.slots.entry(&id, Some(Duration::ZERO), replace) {
             EntryResult::Vacant(place) | EntryResult::Replaced(place, _) => {

@@ -29,8 +29,7 @@ def migrated(schema):
         with (home / "etc/tokenward.toml").open("a") as settings:
             settings.write(f'\n[database]\nschema = "{schema}"\n')
         shell = ["/bin/sh", "-ec", command.replace("/etc/tokenward", f"{home}/etc")]
-        # A busy machine may take longer to open the file.
-        environment = {"PATH": f"{home}/bin", "TOKENWARD_DATABASE__ACQUIRE_TIMEOUT": "20s"}
+        environment = {"PATH": f"{home}/bin"}
         done = subprocess.run(shell, env=environment, cwd=home, capture_output=True, text=True)
         with sqlite3.connect(home / "t.db") as database:
             names = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
