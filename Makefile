@@ -73,7 +73,7 @@ upgrade: ## Run the version before the newest change of the schema and this one 
 		topology::upgrade::an_old_and_a_new_version_serve_side_by_side_through_a_change_of_the_schema
 
 .PHONY: bench
-bench: ## Measure everything in docs/performance.md (a quarter of an hour; BENCH=--quick for three minutes)
+bench: ## Measure everything in docs/performance.md (about 20 minutes; BENCH=--quick for about 6)
 	benches/run $(BENCH)
 
 .PHONY: proto

@@ -15,7 +15,8 @@ def main(out):
     faults(reports)
     singles(reports)
     growth(reports)
-    connections(reports)
+    growing(reports, "tokens")
+    growing(reports, "connections")
     threads(reports)
     h2load = out / "h2load.txt"
     if h2load.exists():
@@ -59,9 +60,13 @@ def number(value, digits=0):
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
+HEAD = ["what", "server", "checks/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "Redis's CPU us", "SQL / 10,000",
+        "Redis / 10,000", "failed", "wrong"]
+
+
 def beside(reports):
     print("### Beside bare servers\n")
-    head("what", "server", "checks/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "SQL / 10,000", "Redis / 10,000", "wrong")
+    head(*HEAD)
     for name in ["hit", "hit-4x4", "near-hit", "near-hit-memory", "batch", "miss", "miss-without-cache"]:
         report = reports.get(name)
         if not report:
@@ -71,15 +76,16 @@ def beside(reports):
         if report["ratio"]:
             ratio = report["ratio"]
             row(name, "**ratio**", f"**{ratio['checks_per_second']:.3f}**", number(ratio["p50"], 3),
-                number(ratio["p99"], 3), "", number(ratio["cpu_us_per_check"], 3), "", "", "")
+                number(ratio["p99"], 3), "", number(ratio["cpu_us_per_check"], 3), "", "", "", "", "")
     print()
 
 
 def figures(name, run):
     latency = run["latency_ms"]
     row(name, run["server"], number(run["checks_per_second"]), number(latency["p50"], 3), number(latency["p99"], 3),
-        number(latency["p99_9"], 3), number(run["cpu_us_per_check"], 2), number(run["sql_per_10k_checks"], 1),
-        number(run["redis_per_10k_checks"], 1), str(run["wrong"]))
+        number(latency["p99_9"], 3), number(run["cpu_us_per_check"], 2), number(run["redis_cpu_us_per_check"], 2),
+        number(run["sql_per_10k_checks"], 1), number(run["redis_per_10k_checks"], 1), number(run["failed"]),
+        number(run["wrong"]))
 
 
 def faults(reports):
@@ -94,14 +100,14 @@ def faults(reports):
         fault = run["fault"]
         row(name, number(fault["before_per_second"]), number(fault["during_per_second"]),
             number(fault["after_per_second"]), number(fault["to_degraded_ms"]), number(fault["to_recovered_ms"]),
-            number(run["longest_call_ms"], 1), number(run["longest_gap_ms"], 1), str(sum(run["failures"].values())),
-            str(run["wrong"]))
+            number(run["longest_call_ms"], 1), number(run["longest_gap_ms"], 1), number(run["failed"]),
+            number(run["wrong"]))
     print()
 
 
 def singles(reports):
     print("### Other loads\n")
-    head("what", "server", "checks/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "SQL / 10,000", "Redis / 10,000", "wrong")
+    head(*HEAD)
     for name in ["mixed", "unknown-flood", "unknown-flood-4x4", "revoke-storm", "hot-token", "cold-start"]:
         if name in reports:
             figures(name, reports[name]["runs"][0])
@@ -117,41 +123,52 @@ def growth(reports):
     report = reports.get("growth")
     if not report:
         return
+    run = report["runs"][0]
     print("### Growth\n")
-    head("rows", "tokens asked about", "checks/s", "p99 ms", "CPU us", "memory MiB")
-    for step in report["runs"][0]["steps"]:
+    head("rows", "tokens asked about", "checks/s", "p99 ms", "CPU us", "memory MiB", "failed", "wrong")
+    for step in run["steps"]:
         row(number(step["rows"]), number(step["passed"]), number(step["checks_per_second"]), number(step["p99_ms"], 3),
-            number(step["cpu_us_per_check"], 2), number(step["resident_mib"], 1))
+            number(step["cpu_us_per_check"], 2), number(step["resident_mib"], 1), number(step["failed"]),
+            number(step["wrong"]))
     print()
 
 
-def connections(reports):
-    counts = [1, 10, 100, 1000, 10000]
-    if f"connections-{counts[0]}" not in reports:
+def growing(reports, what):
+    """Reports of which the name ends with the size that grows."""
+    sizes = sorted(int(name.removeprefix(f"{what}-")) for name in reports if re.fullmatch(rf"{what}-\d+", name))
+    if not sizes:
         return
-    head("connections", "tokens asked about", "checks/s", "p50 ms", "p99 ms", "CPU us", "memory MiB", "wrong")
-    for count in counts:
-        run = reports[f"connections-{count}"]["runs"][0]
+    head(what, "checks/s", "p50 ms", "p99 ms", "CPU us", "memory MiB", "failed", "wrong")
+    for size in sizes:
+        run = reports[f"{what}-{size}"]["runs"][0]
         latency = run["latency_ms"]
-        row(number(count), number(10 * count), number(run["checks_per_second"]), number(latency["p50"], 3),
-            number(latency["p99"], 3), number(run["cpu_us_per_check"], 2), number(run["resident_mib"], 1), str(run["wrong"]))
+        row(number(size), number(run["checks_per_second"]), number(latency["p50"], 3), number(latency["p99"], 3),
+            number(run["cpu_us_per_check"], 2), number(run["resident_mib"], 1), number(run["failed"]),
+            number(run["wrong"]))
     print()
 
 
 def threads(reports):
-    if "threads-one-hit-1" not in reports:
+    if not any(name.startswith("threads-") for name in reports):
         return
     print("### Threads\n")
-    head("server.threads", "processors", "hit: checks/s", "p99 ms", "CPU us", "batch: checks/s", "p99 ms", "CPU us")
+    head("server.threads", "processors", "hit: checks/s", "p99 ms", "CPU us", "batch: checks/s", "p99 ms", "CPU us",
+         "failed", "wrong")
     for where, name in [("one", "one for the service"), ("all", "all for everyone")]:
         for count in [1, 2, 4]:
-            cells = []
-            for scenario in ["hit", "batch"]:
-                run = reports[f"threads-{where}-{scenario}-{count}"]["runs"][0]
-                cells += [number(run["checks_per_second"]), number(run["latency_ms"]["p99"], 3),
-                          number(run["cpu_us_per_check"], 2)]
-            row(str(count), name, *cells)
+            found = [reports.get(f"threads-{where}-{scenario}-{count}") for scenario in ["hit", "batch"]]
+            runs = [report["runs"][0] for report in found if report]
+            cells = [cell for report in found for cell in speed(report)]
+            if runs:
+                row(str(count), name, *cells, *(number(sum(run[what] for run in runs)) for what in ["failed", "wrong"]))
     print()
+
+
+def speed(report):
+    if not report:
+        return ["-"] * 3
+    run = report["runs"][0]
+    return [number(run["checks_per_second"]), number(run["latency_ms"]["p99"], 3), number(run["cpu_us_per_check"], 2)]
 
 
 if __name__ == "__main__":

@@ -50,6 +50,8 @@ pub struct Plan {
     pub connections: usize,
     /// Calls under way on each of them.
     pub in_flight: usize,
+    /// Calls under way in all. Fewer than connections go round them.
+    pub calls: usize,
     /// Tokens that hits are about.
     pub tokens: u64,
     /// Users that they belong to.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     task::{JoinSet, yield_now},
     time::{sleep, timeout},
@@ -29,11 +30,19 @@ const ATTEMPTS: usize = 100;
 /// How long calls that are under way at the end may take to end.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// How many calls are under way.
+/// How many calls are under way, and over how many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) connections: usize,
-    pub(super) in_flight: usize,
+    /// Each slot makes one call after the other.
+    pub(super) slots: usize,
+}
+
+/// The connections of a slot, which it uses in turn.
+#[derive(Debug)]
+struct Round {
+    lines: Vec<Line>,
+    next: usize,
 }
 
 /// A running load. It runs on the thread that started it, inside a `LocalSet`.
@@ -51,7 +60,36 @@ struct Post {
     revoke: Method,
     deck: Deck,
     tally: RefCell<Tally>,
+    /// When the call began that a slot has under way.
+    open: Vec<Cell<Option<Instant>>>,
     stopping: Cell<bool>,
+}
+
+// === impl Shape ===
+
+impl Shape {
+    /// The numbers of a slot's connections: slots that are as many or more lie side by side on each, of fewer each goes
+    /// round those that no other uses.
+    fn share(self, slot: usize) -> impl Iterator<Item = usize> {
+        if self.slots < self.connections {
+            return (slot..self.connections).step_by(self.slots);
+        }
+        let own = slot * self.connections / self.slots;
+        (own..own + 1).step_by(1)
+    }
+}
+
+// === impl Round ===
+
+impl Round {
+    fn over(lines: &[Line], share: impl Iterator<Item = usize>) -> Self {
+        Self { lines: share.map(|number| lines[number].clone()).collect(), next: 0 }
+    }
+
+    fn next(&mut self) -> &mut Line {
+        self.next = (self.next + 1) % self.lines.len();
+        &mut self.lines[self.next]
+    }
 }
 
 // === impl Load ===
@@ -77,24 +115,24 @@ impl Load {
             revoke: method("Revoke"),
             deck,
             tally: RefCell::new(Tally::new()),
+            open: vec![Cell::new(None); shape.slots],
             stopping: Cell::new(false),
         });
+        raise_open_files();
         let mut lines = Vec::new();
         for _ in 0..shape.connections {
             lines.push(at.connect().await.map_err(|source| Error::Connect { at: at.url(), source })?);
         }
-        let slots = || lines.iter().flat_map(|line| (0..shape.in_flight).map(move |_| line.clone()));
+        let slots = || (0..shape.slots).map(|slot| (slot, Round::over(&lines, shape.share(slot))));
         if warm == Warm::Known {
             let mut asking = JoinSet::new();
-            slots().for_each(|line| drop(asking.spawn_local(Rc::clone(&post).warm(line))));
+            slots().for_each(|(slot, round)| drop(asking.spawn_local(Rc::clone(&post).warm(slot, round))));
             asking.join_all().await;
             post.all_was_well()?;
             *post.tally.borrow_mut() = Tally::new();
         }
         let mut running = JoinSet::new();
-        for (number, line) in slots().enumerate() {
-            running.spawn_local(Rc::clone(&post).slot(number, line));
-        }
+        slots().for_each(|(slot, round)| drop(running.spawn_local(Rc::clone(&post).slot(slot, round))));
         Ok(Self { post, slots: running })
     }
 
@@ -118,19 +156,32 @@ impl Load {
         self.post.deck.is_dry()
     }
 
-    /// Ends the measurement: takes what was noted.
+    /// Ends the measurement: takes what was noted, with the age of the calls that are under way.
     pub(super) fn take(&self) -> Tally {
-        self.post.tally.replace(Tally::new())
+        let mut tally = self.post.tally.replace(Tally::new());
+        let now = Instant::now();
+        tally.end(self.post.open.iter().filter_map(Cell::get), now);
+        tally
     }
 
-    /// Makes no more calls, and waits for those that are under way.
-    pub(super) async fn stop(mut self) {
+    /// Makes no more calls, and waits for those that are under way. What came of them is in what is returned; those
+    /// that nobody answers are failures.
+    pub(super) async fn stop(mut self) -> Tally {
         self.post.stopping.set(true);
-        let ended = timeout(LINGER, async { while self.slots.join_next().await.is_some() {} }).await;
-        if ended.is_err() {
-            tracing::warn!("calls were under way at the end that nobody answered");
-        }
+        // It is an error when time is up.
+        let _ = timeout(LINGER, async { while self.slots.join_next().await.is_some() {} }).await;
+        let mut rest = self.post.tally.replace(Tally::new());
+        let now = Instant::now();
+        self.post.open.iter().filter_map(Cell::get).for_each(|start| rest.unanswered(now - start));
+        rest
     }
+}
+
+/// Lets this process, and what it starts, open as many files as it may: a connection is one.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where that fails, a connection says that there are too many.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// What is asked before the load begins.
@@ -145,11 +196,11 @@ pub(super) enum Warm {
 // === impl Post ===
 
 impl Post {
-    async fn warm(self: Rc<Self>, mut line: Line) {
+    async fn warm(self: Rc<Self>, slot: usize, mut round: Round) {
         while let Some(card) = self.deck.warm() {
             // So many misses at once are more than a database is let have; those that were shed come again.
             for _ in 0..ATTEMPTS {
-                match self.send(&mut line, &card).await {
+                match self.send(slot, round.next(), &card).await {
                     Outcome::Status(_) | Outcome::Lost => sleep(RETRY).await,
                     Outcome::Right(_) | Outcome::Wrong => break,
                 }
@@ -160,28 +211,30 @@ impl Post {
         }
     }
 
-    async fn slot(self: Rc<Self>, number: usize, mut line: Line) {
+    async fn slot(self: Rc<Self>, slot: usize, mut round: Round) {
         while !self.stopping.get() {
-            let Some(card) = self.deck.draw(number) else { return };
-            let outcome = self.send(&mut line, &card).await;
+            let Some(card) = self.deck.draw(slot) else { return };
+            let outcome = self.send(slot, round.next(), &card).await;
             if card.kind == Kind::Revoke
                 && matches!(outcome, Outcome::Right(_))
                 && let Some(again) = self.deck.ended(&card)
             {
-                self.send(&mut line, &again).await;
+                self.send(slot, round.next(), &again).await;
             }
         }
     }
 
-    async fn send(&self, line: &mut Line, card: &Card) -> Outcome {
+    async fn send(&self, slot: usize, line: &mut Line, card: &Card) -> Outcome {
         let method = match card.kind {
             Kind::Batch => &self.batch,
             Kind::Revoke => &self.revoke,
             Kind::Known | Kind::Fresh | Kind::Unknown | Kind::Ended => &self.authenticate,
         };
         let start = Instant::now();
+        self.open[slot].set(Some(start));
         let reply = method.call(line, card.message.clone()).await;
         let now = Instant::now();
+        self.open[slot].set(None);
         let outcome = match &reply {
             Ok(Reply::Message(answer)) => self.deck.judge(card, answer, &self.tally),
             Ok(Reply::Status(status)) => Outcome::Status(code::name(Code::from_i32(*status))),
@@ -220,5 +273,23 @@ impl Post {
             ))),
             (wrong, _) => Err(Error::Warming(format!("{wrong} of the known tokens got a wrong answer"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(connections: usize, slots: usize) -> Vec<Vec<usize>> {
+        let shape = Shape { connections, slots };
+        (0..slots).map(|slot| shape.share(slot).collect()).collect()
+    }
+
+    #[test]
+    fn every_connection_is_used_and_as_much_as_another() {
+        assert_eq!(shares(2, 4), [[0], [0], [1], [1]]);
+        assert_eq!(shares(3, 3), [[0], [1], [2]]);
+        assert_eq!(shares(5, 2), [vec![0, 2, 4], vec![1, 3]]);
+        assert_eq!(shares(2, 3), [[0], [0], [1]]);
     }
 }

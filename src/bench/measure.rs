@@ -34,7 +34,7 @@ pub(super) async fn measure(
     watch: &impl Fn(&str, f64),
 ) -> Result<Run, Error> {
     let Measurement { address, credential, deck, mut servers } = measurement;
-    let shape = Shape { connections: plan.connections, in_flight: plan.in_flight };
+    let shape = Shape { connections: plan.connections, slots: plan.calls };
     let warm = if plan.scenario.is_warm() { Warm::Known } else { Warm::Nothing };
     watch("warming up", 0.0);
     let load = Load::start(address, credential, shape, deck, warm).await?;
@@ -53,21 +53,25 @@ pub(super) async fn measure(
         pace(plan.duration, "measuring", &load, watch).await;
         None
     };
-    let (time, tally) = (load.elapsed(), load.take());
+    let (time, mut tally) = (load.elapsed(), load.take());
     let spent = own_cpu().zip(spent).and_then(|(now, then)| now.checked_sub(then));
-    let mut run = match (&servers, before) {
-        (Some((ground, stand)), Some(before)) => {
-            Run::new(&tally, time, ground.after(stand).await.since(before), marks).of(stand)
-        }
-        _ => Run::new(&tally, time, Usage::default(), marks),
+    let usage = match (&servers, before) {
+        (Some((ground, stand)), Some(before)) => ground.after(stand).await.since(before),
+        _ => Usage::default(),
     };
+    if load.is_dry() && plan.scenario != Scenario::Growth {
+        return Err(Error::Dry);
+    }
+    tally.trailed_by(&load.stop().await);
+    let mut run = Run::new(&tally, time, usage, marks);
+    if let Some((_, stand)) = &servers {
+        run = run.of(stand);
+    }
     if !plan.scenario.has_warmup() {
         run = run.with_ramp(&tally);
     }
     run.load_cpu_us_per_check = spent.and_then(|spent| super::report::micros_each(spent, run.checks));
-    let is_dry = load.is_dry();
-    load.stop().await;
-    if is_dry && plan.scenario != Scenario::Growth { Err(Error::Dry) } else { Ok(run) }
+    Ok(run)
 }
 
 /// A third as it should be, a third broken, and a third whole again.
@@ -80,7 +84,7 @@ async fn broken(
 ) -> Result<Marks, Error> {
     pace(duration / 3, "before the fault", load, watch).await;
     let broken = load.elapsed();
-    ground.inject(fault);
+    ground.inject(fault).await;
     pace(duration / 3, "broken", load, watch).await;
     let healing = load.elapsed();
     ground.heal(fault).await?;

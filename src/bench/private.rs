@@ -12,7 +12,12 @@ mod service;
 pub(super) use self::process::own_cpu;
 pub use self::{process::Cpus, service::Contender};
 
-use self::{postgres::Postgres, process::Account, redis::Redis, service::Service};
+use self::{
+    postgres::Postgres,
+    process::Account,
+    redis::{Redis, Spent},
+    service::Service,
+};
 use super::{Error, tokens, wire::Address};
 
 /// A key of no use to anybody outside these servers.
@@ -52,7 +57,7 @@ pub(super) struct Stand(Service);
 pub(super) struct Meter {
     cpu: Option<Duration>,
     sql: Option<u64>,
-    redis: Option<u64>,
+    redis: Spent,
 }
 
 /// What was used between two moments.
@@ -64,6 +69,8 @@ pub(super) struct Usage {
     pub(super) sql: Option<u64>,
     /// Redis commands.
     pub(super) redis: Option<u64>,
+    /// Redis's processor time.
+    pub(super) redis_cpu: Option<Duration>,
 }
 
 // === impl Ground ===
@@ -120,11 +127,11 @@ impl Ground {
     }
 
     /// Breaks something.
-    pub(super) fn inject(&mut self, fault: Fault) {
+    pub(super) async fn inject(&mut self, fault: Fault) {
         match fault {
-            Fault::RedisKill => self.redis.kill(),
+            Fault::RedisKill => self.redis.kill().await,
             Fault::RedisHang => self.redis.pause(),
-            Fault::DatabaseKill => self.postgres.kill(),
+            Fault::DatabaseKill => self.postgres.crash().await,
         }
     }
 
@@ -142,14 +149,14 @@ impl Ground {
 
     /// What has been used until now, when the measurement begins: what takes the longest to read comes first.
     pub(super) async fn before(&self, stand: &Stand) -> Meter {
-        let (sql, redis) = (self.postgres.statements().await, self.redis.commands().await);
+        let (sql, redis) = (self.postgres.statements().await, self.redis.spent().await);
         Meter { cpu: stand.0.process().cpu(), sql, redis }
     }
 
     /// The same when it has ended: in the other order.
     pub(super) async fn after(&self, stand: &Stand) -> Meter {
         let cpu = stand.0.process().cpu();
-        let redis = self.redis.commands().await;
+        let redis = self.redis.spent().await;
         Meter { cpu, redis, sql: self.postgres.statements().await }
     }
 
@@ -194,10 +201,12 @@ impl Meter {
     /// What was used since `before`.
     pub(super) fn since(self, before: Self) -> Usage {
         let grown = |now: Option<u64>, then: Option<u64>| now?.checked_sub(then?);
+        let spent = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
         Usage {
-            cpu: self.cpu.zip(before.cpu).and_then(|(now, then)| now.checked_sub(then)),
+            cpu: spent(self.cpu, before.cpu),
             sql: grown(self.sql, before.sql),
-            redis: grown(self.redis, before.redis),
+            redis: grown(self.redis.commands, before.redis.commands),
+            redis_cpu: spent(self.redis.cpu, before.redis.cpu),
         }
     }
 }
@@ -225,9 +234,11 @@ mod tests {
 
     #[test]
     fn what_was_used_is_unknown_where_a_counter_began_anew() {
-        let before = Meter { cpu: Some(Duration::from_secs(1)), sql: Some(10), redis: None };
-        let after = Meter { cpu: Some(Duration::from_secs(3)), sql: Some(4), redis: Some(5) };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let before = Meter { cpu: seconds(1), sql: Some(10), redis: Spent { commands: None, cpu: seconds(1) } };
+        let after = Meter { cpu: seconds(3), sql: Some(4), redis: Spent { commands: Some(5), cpu: seconds(2) } };
         let usage = after.since(before);
-        assert_eq!((usage.cpu, usage.sql, usage.redis), (Some(Duration::from_secs(2)), None, None));
+        assert_eq!((usage.cpu, usage.sql), (seconds(2), None));
+        assert_eq!((usage.redis, usage.redis_cpu), (None, seconds(1)));
     }
 }

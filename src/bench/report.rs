@@ -23,6 +23,8 @@ pub struct Report {
     scenario: String,
     connections: usize,
     in_flight: usize,
+    /// Calls under way in all.
+    calls: usize,
     tokens: u64,
     users: u64,
     spread: String,
@@ -55,8 +57,11 @@ pub(super) struct Run {
     pub(super) sql_per_10k_checks: Option<f64>,
     pub(super) sql_per_second: Option<f64>,
     pub(super) redis_per_10k_checks: Option<f64>,
+    pub(super) redis_cpu_us_per_check: Option<f64>,
     pub(super) wrong: u64,
-    /// Calls without an answer, by status.
+    /// Calls without an answer.
+    pub(super) failed: u64,
+    /// The same by status.
     pub(super) failures: BTreeMap<&'static str, u64>,
     /// Calls about tokens that were never issued which were refused.
     pub(super) refused: u64,
@@ -99,6 +104,8 @@ pub(super) struct Step {
     pub(super) cpu_us_per_check: Option<f64>,
     pub(super) p99_ms: f64,
     pub(super) resident_mib: Option<f64>,
+    pub(super) failed: u64,
+    pub(super) wrong: u64,
 }
 
 /// The first contender by the second, the middle of the rounds.
@@ -123,6 +130,7 @@ impl Report {
             scenario: plan.scenario.name(),
             connections: plan.connections,
             in_flight: plan.in_flight,
+            calls: plan.calls,
             tokens: plan.tokens,
             users: plan.users,
             spread: match plan.spread {
@@ -198,6 +206,8 @@ impl Step {
             cpu_us_per_check: run.cpu_us_per_check,
             p99_ms: run.latency_ms.p99,
             resident_mib: run.resident_mib,
+            failed: run.failed,
+            wrong: run.wrong,
         }
     }
 }
@@ -227,7 +237,9 @@ impl Run {
             sql_per_10k_checks: per_10k(usage.sql),
             sql_per_second: usage.sql.map(|sql| per_second(sql, time)),
             redis_per_10k_checks: per_10k(usage.redis),
+            redis_cpu_us_per_check: usage.redis_cpu.and_then(|cpu| micros_each(cpu, count)),
             wrong: tally.wrong,
+            failed: tally.failures.values().sum(),
             failures: tally.failures.clone(),
             refused: tally.refused,
             sources: sources(tally),

@@ -135,6 +135,28 @@ impl Tally {
         }
     }
 
+    /// Ends it `now`, with calls under way that began at these times: nothing has answered since the last right answer.
+    pub(super) fn end(&mut self, open: impl Iterator<Item = Instant>, now: Instant) {
+        self.gap = self.gap.max(now.saturating_duration_since(self.last));
+        let oldest = open.map(|start| now.saturating_duration_since(start)).max();
+        self.longest = self.longest.max(oldest.unwrap_or_default());
+    }
+
+    /// Notes a call that was waited for so long, and in vain.
+    pub(super) fn unanswered(&mut self, age: Duration) {
+        self.longest = self.longest.max(age);
+        *self.failures.entry("UNANSWERED").or_default() += 1;
+    }
+
+    /// Takes over what came of calls that were under way at the end; they are no part of its rates and percentiles.
+    pub(super) fn trailed_by(&mut self, rest: &Self) {
+        self.wrong += rest.wrong;
+        self.longest = self.longest.max(rest.longest);
+        for (name, count) in &rest.failures {
+            *self.failures.entry(name).or_default() += count;
+        }
+    }
+
     /// Notes where an answer came from.
     pub(super) fn came_from(&mut self, source: i32) {
         let source = usize::try_from(source).ok().filter(|source| *source < self.sources.len());
@@ -189,7 +211,8 @@ mod tests {
     #[test]
     fn the_longest_gap_is_between_right_answers() {
         let mut tally = Tally::new();
-        let at = |millis| tally.began + Duration::from_millis(millis);
+        let began = tally.began;
+        let at = |millis| began + Duration::from_millis(millis);
         let notes = [
             (at(10), Outcome::Right(1)),
             (at(20), Outcome::Right(1)),
@@ -204,6 +227,22 @@ mod tests {
         assert_eq!(tally.slices, [2, 0, 0, 2]);
         assert_eq!((tally.checks().checks, tally.wrong), (4, 1));
         assert_eq!(tally.failures, BTreeMap::from([("UNAVAILABLE", 1)]));
+        // A service that answers no more leaves a gap to the end, and calls that are as old as it.
+        let open = [at(325), at(340)];
+        tally.end(open.into_iter(), at(1_000));
+        assert_eq!((tally.gap, tally.longest), (Duration::from_millis(680), Duration::from_millis(675)));
+    }
+
+    #[test]
+    fn calls_that_nobody_answers_have_failed() {
+        let (mut tally, mut rest) = (Tally::new(), Tally::new());
+        let now = rest.began;
+        rest.note(Kind::Known, Outcome::Wrong, Duration::from_secs(1), now);
+        rest.note(Kind::Known, Outcome::Right(1), Duration::from_secs(2), now);
+        rest.unanswered(Duration::from_secs(10));
+        tally.trailed_by(&rest);
+        assert_eq!((tally.wrong, tally.longest, tally.checks().checks), (1, Duration::from_secs(10), 0));
+        assert_eq!(tally.failures, BTreeMap::from([("UNANSWERED", 1)]));
     }
 
     #[test]

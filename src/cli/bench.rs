@@ -24,6 +24,9 @@ pub(super) struct BenchArgs {
     /// Calls under way on each connection.
     #[arg(long, default_value = "8", value_name = "NUMBER", value_parser = at_most(256))]
     in_flight: u64,
+    /// Calls under way in all, instead of so many on each connection; fewer than connections go round them.
+    #[arg(long, value_name = "NUMBER", value_parser = at_most(2_560_000))]
+    calls: Option<u64>,
     /// Tokens that hits are about.
     #[arg(long, default_value = "10000", value_name = "NUMBER", value_parser = at_most(10_000_000))]
     tokens: u64,
@@ -110,11 +113,18 @@ impl BenchArgs {
         if self.zipf.is_some_and(|exponent| !(exponent.is_finite() && exponent >= 0.0)) {
             return Err(Failure::Usage("--zipf: must be a number from 0".to_owned()));
         }
+        let most = self.connections * self.in_flight;
+        if self.calls.is_some_and(|calls| calls > most) {
+            return Err(Failure::Usage(format!(
+                "--calls: must be at most {most}, which is --connections x --in-flight"
+            )));
+        }
         let site = if self.private { Site::Private(self.own.private()?) } else { remote(target)? };
         let plan = Plan {
             scenario: self.scenario,
             connections: size(self.connections),
             in_flight: size(self.in_flight),
+            calls: size(self.calls.unwrap_or(most)),
             tokens: self.tokens,
             users: self.users,
             spread: self.zipf.map_or(Spread::Uniform, Spread::Zipf),

@@ -31,6 +31,8 @@ pub(super) struct Postgres {
     account: Option<Account>,
     admin: DatabaseConnection,
     counts: bool,
+    /// Statements that were counted before it was last killed: a crash loses the counter.
+    earlier: Option<u64>,
 }
 
 // === impl Postgres ===
@@ -45,7 +47,9 @@ impl Postgres {
             let port = free_port()?;
             let mut process = launch(dir, port, account)?;
             match Box::pin(provided(port, &mut process)).await {
-                Ok((admin, counts)) => return Ok(Self { process, dir: dir.to_owned(), port, account, admin, counts }),
+                Ok((admin, counts)) => {
+                    return Ok(Self { process, dir: dir.to_owned(), port, account, admin, counts, earlier: Some(0) });
+                }
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(_) => attempt += 1,
             }
@@ -62,21 +66,28 @@ impl Postgres {
         self.process.end(Signal::QUIT);
     }
 
-    /// Starts it again after [`Self::kill`].
+    /// Ends it while it is used, with its counter in mind.
+    pub(super) async fn crash(&mut self) {
+        self.earlier = self.statements().await;
+        self.kill();
+    }
+
+    /// Starts it again after [`Self::crash`].
     pub(super) async fn restart(&mut self) -> Result<(), Error> {
         self.process = launch(&self.dir, self.port, self.account)?;
         answers(self.port, "tokenward", &mut self.process).await?;
         Ok(())
     }
 
-    /// Statements that the service's role has run; `None` when they are not counted.
+    /// Statements that the service's role has run since the first start; `None` when they are not counted.
     pub(super) async fn statements(&self) -> Option<u64> {
         if !self.counts {
             return None;
         }
         let text = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements WHERE userid = 'tokenward'::regrole";
         let row = self.admin.query_one_raw(Statement::from_string(DatabaseBackend::Postgres, text)).await.ok()??;
-        row.try_get_by_index::<i64>(0).ok().and_then(|calls| u64::try_from(calls).ok())
+        let calls = row.try_get_by_index::<i64>(0).ok().and_then(|calls| u64::try_from(calls).ok());
+        Some(self.earlier? + calls?)
     }
 
     /// Runs statements as the administrator, in the service's database.

@@ -29,6 +29,17 @@ const OURS: [&str; 4] = ["info", "config|resetstat", "flushall", "ping"];
 pub(super) struct Redis {
     process: Process,
     port: u16,
+    /// What processes did that it was before.
+    earlier: Spent,
+}
+
+/// What a Redis has done; `None` is what could not be observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spent {
+    /// Commands, but ours.
+    pub(super) commands: Option<u64>,
+    /// Processor time.
+    pub(super) cpu: Option<Duration>,
 }
 
 // === impl Redis ===
@@ -45,7 +56,7 @@ impl Redis {
     }
 
     async fn start_on(dir: &Path, port: u16) -> Result<Self, Error> {
-        let mut redis = Self { process: launch(dir, port)?, port };
+        let mut redis = Self { process: launch(dir, port)?, port, earlier: Spent::NOTHING };
         redis.answers().await?;
         Ok(redis)
     }
@@ -54,7 +65,9 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn kill(&mut self) {
+    /// Ends it as a crash would, with its counters in mind: those of the next process begin anew.
+    pub(super) async fn kill(&mut self) {
+        self.earlier = self.spent().await;
         self.process.end(Signal::KILL);
     }
 
@@ -80,8 +93,14 @@ impl Redis {
         }
     }
 
-    /// Commands since it was started, but ours; `None` when it does not answer.
-    pub(super) async fn commands(&self) -> Option<u64> {
+    /// What it has done since it was first started.
+    pub(super) async fn spent(&self) -> Spent {
+        let now = Spent { cpu: self.process.cpu(), commands: self.commands().await };
+        self.earlier.and(now)
+    }
+
+    /// Commands since this process was started, but ours; `None` when it does not answer.
+    async fn commands(&self) -> Option<u64> {
         let info = self.ask("INFO commandstats").await?;
         let entries = info.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
         let others = entries.filter(|(name, _)| !OURS.contains(name));
@@ -116,6 +135,18 @@ impl Redis {
     }
 }
 
+// === impl Spent ===
+
+impl Spent {
+    const NOTHING: Self = Self { commands: Some(0), cpu: Some(Duration::ZERO) };
+
+    fn and(self, more: Self) -> Self {
+        let commands = self.commands.zip(more.commands).map(|(one, other)| one + other);
+        let cpu = self.cpu.zip(more.cpu).map(|(one, other)| one + other);
+        Self { commands, cpu }
+    }
+}
+
 /// Whether these bytes are one reply: a line, or a string whose length its first line tells.
 fn is_whole(reply: &[u8]) -> bool {
     let Some(end) = reply.windows(2).position(|two| two == b"\r\n") else { return false };
@@ -141,7 +172,25 @@ pub(super) fn free_port() -> Result<u16, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_whole;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_it_did_before_it_was_killed_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut redis = Redis::start(dir.path()).await.unwrap();
+        for _ in 0..3 {
+            redis.ask("GET key").await.unwrap();
+        }
+        redis.kill().await;
+        redis.restart(dir.path()).await.unwrap();
+        // More than before, so that the new counter alone does not look as if it had gone back.
+        for _ in 0..5 {
+            redis.ask("GET key").await.unwrap();
+        }
+        let spent = redis.spent().await;
+        assert_eq!(spent.commands, Some(8));
+        assert!(spent.cpu >= redis.earlier.cpu && spent.cpu.is_some());
+    }
 
     #[test]
     fn a_reply_is_whole_with_its_last_byte() {

@@ -9,10 +9,10 @@ const UNKNOWN: &str = "-";
 
 pub(super) fn table(report: &Report) -> String {
     let mut text = format!(
-        "{}: {} connections x {} in flight, {} tokens of {} users, {}, {:.0} s\n\n",
+        "{}: {} connections, {} calls under way, {} tokens of {} users, {}, {:.0} s\n\n",
         report.scenario,
         report.connections,
-        report.in_flight,
+        report.calls,
         report.tokens,
         report.users,
         report.spread,
@@ -64,8 +64,9 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         row(report, "SQL per 10,000", |run| maybe(run.sql_per_10k_checks, 1)),
         row(report, "SQL/s", |run| maybe(run.sql_per_second, 1)),
         row(report, "Redis per 10,000", |run| maybe(run.redis_per_10k_checks, 1)),
+        row(report, "Redis CPU us/check", |run| maybe(run.redis_cpu_us_per_check, 2)),
         row(report, "wrong", |run| run.wrong.to_string()),
-        row(report, "failed", |run| run.failures.values().sum::<u64>().to_string()),
+        row(report, "failed", |run| run.failed.to_string()),
         row(report, "start ms", |run| maybe(run.startup_ms, 0)),
         row(report, "memory MiB", |run| maybe(run.resident_mib, 1)),
     ];
