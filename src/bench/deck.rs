@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use rand_distr::{Distribution as _, Zipf};
 
 use super::{
-    tally::{Kind, Outcome, Tally},
+    tally::{self, Kind, Outcome, Tally},
     tokens::{self, Tokens, Verdict, Verdicts},
 };
 use crate::proto::{PropagationState, RevokeRequest, RevokeResponse, revoke_request::Target};
@@ -220,7 +220,10 @@ fn revoked(answer: &Bytes) -> Outcome {
     let Ok(response) = RevokeResponse::decode(answer.as_ref()) else { return Outcome::Wrong };
     match response.propagation.map(|propagation| propagation.state()) {
         Some(PropagationState::Complete) => Outcome::Right(u64::from(response.revoked)),
-        Some(PropagationState::Pending) => Outcome::Status("PENDING"),
+        Some(PropagationState::Pending) => Outcome::Status(tally::PENDING),
         Some(PropagationState::Unspecified) | None => Outcome::Wrong,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Deck, Error, Ground, Measurement, Plan, Private, Run, Scenario, Tokens, measure, own, ratio, report::Step,
+    Deck, Error, Ground, Measurement, Plan, Private, Run, Scenario, Tokens, measure, own, ratio,
+    report::{Growth, Step},
     scenario::PASSING,
 };
 
@@ -42,7 +43,8 @@ pub(super) async fn run(
         }
     };
     let passed = pass(plan, private, &mut ground, watch).await?;
-    Ok(Run { steps: steps.into_iter().chain(passed).collect(), ..run }.named(contender.name.clone()))
+    let growth = Some(Growth::of(&steps, &passed));
+    Ok(Run { growth, steps: [steps, passed].concat(), ..run }.named(contender.name.clone()))
 }
 
 /// Has each row's token asked about once, a fifth after the other.

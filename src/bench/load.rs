@@ -71,11 +71,12 @@ impl Shape {
     /// The numbers of a slot's connections: slots that are as many or more lie side by side on each, of fewer each goes
     /// round those that no other uses.
     fn share(self, slot: usize) -> impl Iterator<Item = usize> {
-        if self.slots < self.connections {
-            return (slot..self.connections).step_by(self.slots);
-        }
-        let own = slot * self.connections / self.slots;
-        (own..own + 1).step_by(1)
+        let (first, step) = if self.slots < self.connections {
+            (slot, self.slots)
+        } else {
+            (slot * self.connections / self.slots, self.connections)
+        };
+        (first..self.connections).step_by(step)
     }
 }
 

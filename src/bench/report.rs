@@ -12,10 +12,14 @@ use super::{
 use crate::proto::AnswerSource;
 
 mod fault;
+mod growth;
 mod table;
 
-pub(super) use self::fault::Marks;
 use self::fault::{FaultFigures, back_to, rate};
+pub(super) use self::{
+    fault::Marks,
+    growth::{Growth, Step},
+};
 
 /// A measurement. Times are in the unit that a name says; `null` is what could not be observed.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +76,7 @@ pub(super) struct Run {
     pub(super) fault: Option<FaultFigures>,
     /// Time until the throughput of the last third was reached.
     pub(super) ramp_ms: Option<f64>,
+    pub(super) growth: Option<Growth>,
     pub(super) steps: Vec<Step>,
     /// Percentile and milliseconds, for a plot.
     #[serde(skip)]
@@ -93,19 +98,6 @@ pub(super) struct Latency {
 pub(super) struct KindOfCall {
     pub(super) checks: u64,
     pub(super) latency_ms: Latency,
-}
-
-/// A step of a scenario that has several.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Step {
-    pub(super) rows: u64,
-    pub(super) passed: u64,
-    pub(super) checks_per_second: f64,
-    pub(super) cpu_us_per_check: Option<f64>,
-    pub(super) p99_ms: f64,
-    pub(super) resident_mib: Option<f64>,
-    pub(super) failed: u64,
-    pub(super) wrong: u64,
 }
 
 /// The first contender by the second, the middle of the rounds.
@@ -194,24 +186,6 @@ impl Ratio {
     }
 }
 
-// === impl Step ===
-
-impl Step {
-    /// The figures of a run with so many rows, after so many tokens were asked about.
-    pub(super) fn of(run: &Run, rows: u64, passed: u64) -> Self {
-        Self {
-            rows,
-            passed,
-            checks_per_second: run.checks_per_second,
-            cpu_us_per_check: run.cpu_us_per_check,
-            p99_ms: run.latency_ms.p99,
-            resident_mib: run.resident_mib,
-            failed: run.failed,
-            wrong: run.wrong,
-        }
-    }
-}
-
 // === impl Run ===
 
 impl Run {
@@ -252,6 +226,7 @@ impl Run {
             resident_mib: None,
             fault: marks.map(|marks| FaultFigures::of(&tally.slices, marks)),
             ramp_ms: None,
+            growth: None,
             steps: Vec::new(),
             curve: curve(&checks.latency),
         }

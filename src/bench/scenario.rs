@@ -20,7 +20,7 @@ pub enum Scenario {
     Mixed,
     /// `BatchAuthenticate` of tokens that Redis knows.
     Batch,
-    /// Half of the calls are about tokens that were never issued; the latencies are those of the others.
+    /// Half of the calls' places ask about tokens that were never issued; the latencies are those of the others.
     UnknownFlood,
     /// Hits; Redis is killed after a third of the time and started again, empty, after two thirds.
     RedisKill,
@@ -28,7 +28,8 @@ pub enum Scenario {
     RedisHang,
     /// Hits; the database is killed after a third and started again after two thirds.
     DbKill,
-    /// Half of the calls revoke a token and ask about it once more; the latencies are those of the other half's hits.
+    /// Half of the calls' places revoke tokens and ask about each once more, the others make hits; the latencies are those
+    /// of all that is asked, and not of the revocations.
     RevokeStorm,
     /// Hits from the moment that the service listens, with an empty Redis.
     ColdStart,
@@ -36,7 +37,7 @@ pub enum Scenario {
     HotToken,
     /// Hits in the service's own memory (`cache.near`).
     NearHit,
-    /// Hits with ever more rows in the token table, and the service's memory while ever more tokens pass through it.
+    /// Hits with ever more rows in the token table, and the service's memory while up to a million tokens pass through it.
     Growth,
 }
 

@@ -6,6 +6,9 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use tonic::Code;
+
+use crate::proto::code;
 
 /// Time that one slice of the time line covers.
 pub(super) const SLICE: Duration = Duration::from_millis(100);
@@ -74,6 +77,17 @@ pub(super) struct Calls {
     pub(super) latency: Histogram<u64>,
 }
 
+/// A call that nobody answered, a connection that ended, and a revocation that is not everywhere yet.
+const UNANSWERED: &str = "UNANSWERED";
+const LOST: &str = "LOST";
+pub(super) const PENDING: &str = "PENDING";
+
+/// Whether a failed call can have this status.
+pub(super) fn is_failure(status: &str) -> bool {
+    let codes = (1..=16).map(|number| code::name(Code::from_i32(number)));
+    codes.chain([UNANSWERED, LOST, PENDING]).any(|name| name == status)
+}
+
 // === impl Kind ===
 
 impl Kind {
@@ -131,7 +145,7 @@ impl Tally {
             Outcome::Wrong => self.wrong += 1,
             Outcome::Status(_) if kind == Kind::Unknown => self.refused += 1,
             Outcome::Status(name) => *self.failures.entry(name).or_default() += 1,
-            Outcome::Lost => *self.failures.entry("LOST").or_default() += 1,
+            Outcome::Lost => *self.failures.entry(LOST).or_default() += 1,
         }
     }
 
@@ -145,7 +159,7 @@ impl Tally {
     /// Notes a call that was waited for so long, and in vain.
     pub(super) fn unanswered(&mut self, age: Duration) {
         self.longest = self.longest.max(age);
-        *self.failures.entry("UNANSWERED").or_default() += 1;
+        *self.failures.entry(UNANSWERED).or_default() += 1;
     }
 
     /// Takes over what came of calls that were under way at the end; they are no part of its rates and percentiles.

@@ -6,13 +6,20 @@ use serde_json::Value;
 
 use crate::harness::server::{directory, tokenward};
 
+mod scenarios;
+
 /// Servers of its own, a small load, and figures as JSON.
 async fn bench(dir: &Path, args: &[&str]) -> Output {
+    bench_for_people(dir, &[&["--json"], args].concat()).await
+}
+
+/// The same, and figures as a table.
+async fn bench_for_people(dir: &Path, args: &[&str]) -> Output {
     let small = ["bench", "--private", "--connections", "2", "--in-flight", "4", "--tokens", "200", "--users", "20"];
     let mut command = tokenward(dir, &vec![]);
     command
         .args(small)
-        .args(["--warmup", "200ms", "--json"])
+        .args(["--warmup", "200ms"])
         .args(args)
         .env("PATH", std::env::var_os("PATH").unwrap_or_default());
     let running = tokio::task::spawn_blocking(move || command.output());
@@ -58,6 +65,10 @@ async fn hits_are_counted_judged_and_cost_no_sql() {
     }
     let svg = fs::read_to_string(plot).expect("the plot was written");
     assert!(svg.starts_with("<svg") && svg.contains("latency by percentile"));
+    // The lines of the axes have two points.
+    let lines = svg.split("points=\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    let most = lines.map(|(points, _)| points.split_whitespace().count()).max();
+    assert!(most > Some(5), "a curve is drawn: {svg}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

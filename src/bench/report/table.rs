@@ -105,6 +105,18 @@ fn details(run: &Run, text: &mut String) {
     if let Some(ramp) = run.ramp_ms {
         put(text, format_args!("{}: after {ramp:.0} ms as fast as at the end\n", run.server));
     }
+    if let Some(growth) = run.growth {
+        let times = |spread: Option<f64>| spread.map_or(UNKNOWN.to_owned(), |spread| format!("{spread:.3}"));
+        put(
+            text,
+            format_args!(
+                "{}: greatest by least: {} of the CPU for a hit, {} of the memory while tokens pass\n",
+                run.server,
+                times(growth.cpu_spread),
+                times(growth.memory_spread)
+            ),
+        );
+    }
     for step in &run.steps {
         put(
             text,
