@@ -112,6 +112,10 @@ def singles(reports):
         if name in reports:
             figures(name, reports[name]["runs"][0])
     print()
+    minute = reports.get("hit-minute")
+    if minute:
+        run = minute["runs"][0]
+        print(f"SQL under hits for {minute['duration_s']} s: {number(run['sql_per_second'], 1)} statements a second in all.\n")
     cold = reports.get("cold-start")
     if cold:
         run = cold["runs"][0]
@@ -138,13 +142,13 @@ def growing(reports, what):
     sizes = sorted(int(name.removeprefix(f"{what}-")) for name in reports if re.fullmatch(rf"{what}-\d+", name))
     if not sizes:
         return
-    head(what, "checks/s", "p50 ms", "p99 ms", "CPU us", "memory MiB", "failed", "wrong")
+    head(what, "server", "checks/s", "p50 ms", "p99 ms", "CPU us", "memory MiB", "failed", "wrong")
     for size in sizes:
-        run = reports[f"{what}-{size}"]["runs"][0]
-        latency = run["latency_ms"]
-        row(number(size), number(run["checks_per_second"]), number(latency["p50"], 3), number(latency["p99"], 3),
-            number(run["cpu_us_per_check"], 2), number(run["resident_mib"], 1), number(run["failed"]),
-            number(run["wrong"]))
+        for run in reports[f"{what}-{size}"]["runs"]:
+            latency = run["latency_ms"]
+            row(number(size), run["server"], number(run["checks_per_second"]), number(latency["p50"], 3),
+                number(latency["p99"], 3), number(run["cpu_us_per_check"], 2), number(run["resident_mib"], 1),
+                number(run["failed"]), number(run["wrong"]))
     print()
 
 

@@ -267,7 +267,7 @@ fn watched(
         circuit_breaker: redis.as_ref().map(|redis| vitals::breaker(redis, &journal.clock())),
         coherence: vitals::coherence(&journal, terms, &store),
         transitions: redis.as_ref().map(|redis| vitals::transitions(redis, &journal.clock())).unwrap_or_default(),
-        lease_age: journal.health().lease_age.filter(|_| !terms.max_staleness.is_zero()),
+        lease_age: journal.health().lease_age,
         oldest_owed: store.oldest_owed(),
     }
 }

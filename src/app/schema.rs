@@ -8,8 +8,8 @@ use crate::{
     store::{Database, Finding, Severity},
 };
 
-/// Longest time for a look into the catalog, which nobody waits for as for an answer.
-const CATALOG_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time for a connection, and for a look into the catalog, which nobody waits for as for an answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to do with the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub enum Migrate {
 ///
 /// # Errors
 /// When the database cannot be reached, or a change fails; the changes before it stay.
-pub async fn migrate(config: Config, verb: Migrate) -> Result<String, Error> {
+pub async fn migrate(mut config: Config, verb: Migrate) -> Result<String, Error> {
+    config.database.acquire_timeout = config.database.acquire_timeout.max(PATIENCE);
     let database = Database::open(&config).await?;
     let lines = match verb {
         Migrate::Up => changed("applied", "the schema is up to date", &database.migrate_up().await?),
@@ -48,7 +49,8 @@ pub async fn migrate(config: Config, verb: Migrate) -> Result<String, Error> {
 /// Everything that is wrong with the callers, or with the files for TLS; [`Error::Unfit`] with everything that does not fit; when the database cannot be reached.
 pub async fn check(mut config: Config) -> Result<String, Error> {
     door::check(&config)?;
-    config.database.statement_timeout = config.database.statement_timeout.max(CATALOG_LIMIT);
+    config.database.acquire_timeout = config.database.acquire_timeout.max(PATIENCE);
+    config.database.statement_timeout = config.database.statement_timeout.max(PATIENCE);
     let mut lines = vec!["configuration is valid".to_owned()];
     if Database::is_yet_to_be_created(&config) {
         let absent = Finding::fault("database.url", "the file is not there", "name the file that Django uses");

@@ -129,9 +129,11 @@ mod tests {
 
     #[test]
     fn what_the_benchmarks_ship_is_of_this_form() {
-        for text in
-            [include_str!("../../benches/thresholds.toml"), include_str!("../../benches/thresholds-16-in-flight.toml")]
-        {
+        for text in [
+            include_str!("../../benches/thresholds.toml"),
+            include_str!("../../benches/thresholds-16-in-flight.toml"),
+            include_str!("../../benches/thresholds-minute.toml"),
+        ] {
             assert!(!Thresholds::read(text).unwrap().0.is_empty());
         }
     }

@@ -110,6 +110,8 @@ impl<S: TokenStore, C: Clock> Inner<S, C> {
 
     async fn memory_hit(self: &Arc<Self>, near: &MemoryCache, digest: Digest) -> Option<Reading> {
         let fact = near.get(digest)?;
+        // One that is too old stays until it is replaced; nothing is asked on its behalf.
+        fact.life(self.clock.now(), self.entry_ttl)?;
         if self.proof.as_ref().is_some_and(|proof| !proof.covers_memory()) {
             return None;
         }

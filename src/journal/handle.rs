@@ -93,7 +93,8 @@ pub struct Health {
     pub lag: Option<Duration>,
     /// How long the lease is still valid; `None` when it is not, or in strict mode.
     pub lease: Option<Duration>,
-    /// How long ago the poll that the lease stands on was sent, also once it has lapsed; `None` when there is none.
+    /// How long ago the poll that the lease stands on was sent, also once it has lapsed; `None` when there is none, as
+    /// in strict mode.
     pub lease_age: Option<Duration>,
     /// Why the last poll failed; `None` when it did not.
     pub failure: Option<Lost>,
@@ -250,7 +251,8 @@ impl<U: Uptime> Handle<U> {
     }
 
     fn lease_age(&self, now: Duration) -> Option<Duration> {
-        let granted = self.shared.lease.until()?.saturating_sub(self.shared.terms.max_staleness);
+        let life = Some(self.shared.terms.max_staleness).filter(|life| !life.is_zero())?;
+        let granted = self.shared.lease.until()?.saturating_sub(life);
         Some(now.saturating_sub(granted))
     }
 

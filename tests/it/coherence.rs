@@ -78,6 +78,11 @@ async fn a_replica_that_is_cut_from_the_database_accepts_nothing_past_its_grace(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_is_refused_by_memory_in_front_of_redis_too() {
+    holds(Plan::new(Fault::Database(DatabaseFault::OneReplicaCut), Pace::SHORT).near()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_that_its_replica_did_not_survive_is_ended_by_a_retry_elsewhere() {
     holds(Plan::new(Fault::Service(ServiceFault::Killed), Pace::SHORT)).await;
 }

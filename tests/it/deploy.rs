@@ -61,13 +61,25 @@ fn envoy_accepts_its_configurations_and_every_file_parses() {
 
 #[test]
 fn each_query_of_the_dashboard_and_the_alerts_names_what_exists_and_alerts_fire() {
-    assert_eq!(check("dashboard.py", "TOKENWARD", Path::new(env!("CARGO_BIN_EXE_tokenward"))), 3);
+    assert_eq!(check("dashboard.py", "TOKENWARD", Path::new(env!("CARGO_BIN_EXE_tokenward"))), 4);
 }
 
 #[test]
 fn the_image_copies_what_there_is_and_hadolint_finds_nothing() {
     run(Command::new(root().join("scripts/image-steps")).arg("--check"));
     run(Command::new(programs().join("hadolint")).arg(root().join("deploy/docker/Dockerfile")));
+}
+
+#[test]
+fn the_program_accepts_the_images_settings_once_it_may_be_insecure() {
+    let mut print = Command::new(env!("CARGO_BIN_EXE_tokenward"));
+    print.env_clear().args(["config", "print", "--config"]).arg(root().join("deploy/docker/tokenward.toml"));
+    let refused = text(&print.output().expect("the program starts"));
+    assert!(refused.contains("--insecure"), "other hosts reach it: {refused}");
+    let printed = run(print.env("TOKENWARD_SERVER__INSECURE", "true"));
+    for listen in ["0.0.0.0:50051", "0.0.0.0:9464"] {
+        assert!(printed.contains(listen), "{printed}");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::harness::{
     stack::{On, Stack, With},
 };
 
+mod counted;
 mod seldom;
 
 const SETTINGS: [(&str, &str); 4] = [
@@ -55,6 +56,11 @@ impl Scrape {
         let of = |name: &str| name == family || name.strip_prefix(family).is_some_and(|rest| rest.starts_with('{'));
         let samples = self.samples().into_iter();
         samples.filter(|(name, _)| of(name) && labels.iter().all(|label| name.contains(label))).map(|(_, it)| it).sum()
+    }
+
+    /// By how much that sum is greater than it was in an earlier scrape.
+    fn gained(&self, since: &Self, family: &str, labels: &[&str]) -> f64 {
+        self.sum(family, labels) - since.sum(family, labels)
     }
 
     fn families(&self) -> BTreeMap<String, Family> {
@@ -174,7 +180,7 @@ async fn what_is_counted_moves() {
     exercise(&stack.client(), stack.server.url()).await;
     let all = async || {
         let after = Scrape::of(&url).await;
-        let stands = |row: &&Row| after.sum(row.0, row.1) - before.sum(row.0, row.1) < row.2;
+        let stands = |row: &&Row| after.gained(&before, row.0, row.1) < row.2;
         let still: Vec<_> = MOVED.iter().filter(stands).collect();
         let reproved = after.sum("tokenward_cache_reproofs_total", &[]) >= 1.0;
         if !still.is_empty() {
@@ -185,6 +191,10 @@ async fn what_is_counted_moves() {
     let scrape = eventually("all of it has moved", all).await;
     assert!(scrape.sum("grpc_server_in_flight", &["Authenticate"]) < 0.5);
     assert!(!scrape.0.contains("by-a-client"), "a client's text is no label");
+    for (result, count) in [("malformed", "1"), ("unknown", "2")] {
+        let counted = scrape.gained(&before, "tokenward_authentications_total", &[&format!("result=\"{result}\"")]);
+        assert_eq!(counted.to_string(), count, "{result}: once for each call");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,21 +249,32 @@ async fn an_outage_of_redis_shows_and_its_end_does() {
     eventually("the last seconds are told", told).await;
 }
 
-/// In memory alone each answer is proved by a poll, and there is no lease; with Redis there is one.
+/// In memory alone each answer is proved by a poll, and there is no lease; with Redis there is one, whose age and the
+/// journal's lag grow while the database cannot be reached.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lease_is_there_while_cached_answers_may_be_given_and_not_when_the_database_is_lost() {
+    const AGE: &str = "tokenward_journal_lease_age_seconds";
     for with in [With::Memory, With::Redis] {
         let mut stack = Stack::start_with(On::Postgres, with, &SETTINGS).await;
         let url = stack.server.http();
-        let stands_at = async |expected: &str| {
-            let scrape = Scrape::of(&url).await;
-            scrape.0.lines().any(|line| line == format!("tokenward_journal_lease {expected}")).then_some(())
+        let figures = async |what: &str, lease: f64, holds: fn(f64, Option<f64>) -> bool| {
+            let shown = async || {
+                let scrape = Scrape::of(&url).await;
+                let (samples, age) = (scrape.samples(), scrape.samples().get(AGE).copied());
+                assert!(age.is_none() || with == With::Redis, "without a lease, it has no age");
+                let [is, lag] = ["lease", "lag_seconds"].map(|name| samples[&*format!("tokenward_journal_{name}")]);
+                ((is - lease).abs() < 0.5 && age.is_some() == (with == With::Redis) && holds(lag, age)).then_some(())
+            };
+            eventually(what, shown).await;
         };
-        eventually("cached answers may be given", async || stands_at("1").await).await;
+        let fresh = |lag, age: Option<f64>| lag < 1.0 && age.is_none_or(|age| age < 1.0);
+        // Longer than a lease, which is one second.
+        let old = |lag, age: Option<f64>| lag > 1.5 && age.is_none_or(|age| age > 1.5);
+        figures("cached answers may be given", 1.0, fresh).await;
         stack.postgres().relay.inject(Fault::Refuse);
-        eventually("no longer", async || stands_at("0").await).await;
+        figures("no longer", 0.0, old).await;
         stack.postgres().relay.inject(Fault::None);
-        eventually("again", async || stands_at("1").await).await;
+        figures("again", 1.0, fresh).await;
     }
 }
 

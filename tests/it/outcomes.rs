@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use crate::harness::{
     client::{Client, Refusal, about, for_user, ttl},
     eventually::eventually,
+    http::get,
     raw::Call,
     relay::Fault,
     stack::{On, Stack, With},
@@ -124,9 +125,16 @@ async fn a_call_that_takes_too_long_ends_at_the_shorter_deadline() {
 /// Two settings bound the work under way; beyond either, a caller is told when to come back.
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_its_bounds_load_is_shed_with_the_time_to_retry() {
-    for bound in ["TOKENWARD_SERVER__MAX_CONCURRENT_REQUESTS", "TOKENWARD_DATABASE__MAX_CONCURRENT_LOOKUPS"] {
+    for (bound, counted_as) in [
+        ("TOKENWARD_SERVER__MAX_CONCURRENT_REQUESTS", "tokenward_caller_rejected_total{reason=\"overloaded\"}"),
+        (
+            "TOKENWARD_DATABASE__MAX_CONCURRENT_LOOKUPS",
+            "tokenward_authentications_total{result=\"unanswered\",source=\"none\"}",
+        ),
+    ] {
         // The longest that a look-up may take is what its caller waits for here.
-        let settings = [(bound, "1"), ("TOKENWARD_DATABASE__STATEMENT_TIMEOUT", "3s")];
+        let settings =
+            [(bound, "1"), ("TOKENWARD_DATABASE__STATEMENT_TIMEOUT", "3s"), ("TOKENWARD_HTTP__LISTEN", "127.0.0.1:0")];
         let mut stack = Stack::start_with(On::Postgres, With::Memory, &settings).await;
         let client = stack.client();
         let (slow, next) = (client.issue("first").await.secret, client.issue("second").await.secret);
@@ -143,6 +151,9 @@ async fn beyond_its_bounds_load_is_shed_with_the_time_to_retry() {
         assert_eq!(refusal.code, Code::Unavailable, "{bound}");
         assert!(refusal.retry_after.is_some_and(|after| !after.is_zero()), "{bound}: {refusal:?}");
         assert!(client.check("").await.is_ok(), "{bound}: health answers while load is shed");
+        let scrape = get(&stack.server.http(), "/metrics").await.body;
+        let counted = scrape.lines().find_map(|line| line.strip_prefix(counted_as)?.trim().parse().ok());
+        assert!(counted.is_some_and(|count: f64| count >= 1.0), "{counted_as}: {counted:?}");
         stack.postgres().relay.inject(Fault::None);
         waiting.await.expect("the first caller is answered");
         eventually("the second is served", async || client.try_authenticate(about(&next)).await.ok()).await;

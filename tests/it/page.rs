@@ -10,9 +10,9 @@ use tokio::{
 };
 
 use crate::harness::{
-    browser::{Scheme, picture, visit},
+    browser::{Scheme, Visit, corner, picture, visit},
     client::Client,
-    eventually::{eventually, within},
+    eventually::{eventually, report, within},
     http::{get, try_get},
     server::{Server, setting},
     stack::{On, Stack, With},
@@ -70,7 +70,10 @@ async fn the_page_shows_what_the_replica_tells_and_asks_nobody_else() {
     let url = stack.server.http();
     checked(&stack.client(), &url).await;
     headline(&url, "All is well").await;
-    let visit = visit(&format!("{url}/"), 5).await;
+    let known = stack.client().issue("bob").await.secret;
+    let checking = tokio::spawn(load(stack.client(), known, 50.0));
+    let visit = eventually("each plot says its latest value", async || plotted(&url).await).await;
+    checking.abort();
     assert_eq!(visit.console, [""; 0], "no message, so no error and nothing that the policy refused");
     let foreign: Vec<_> = visit.requests.iter().filter(|asked| !asked.starts_with(&url)).collect();
     assert!(foreign.is_empty(), "{foreign:?}");
@@ -86,13 +89,40 @@ async fn the_page_shows_what_the_replica_tells_and_asks_nobody_else() {
         assert!(parts.contains(part), "{part}: {parts}");
     }
     let coherence = text_of(dom, "coherence");
-    for fact in ["journal read", " left", "invalidations pending0", "unrecorded changes0"] {
+    for fact in ["journal read", " left", "from a poll ", "invalidations pending0", "unrecorded changes0"] {
         assert!(coherence.contains(fact), "{fact}: {coherence}");
     }
     assert!(text_of(dom, "transitions").contains("never opened"));
     assert!(dom.contains("<path class=\"two\" d=\"M"), "p99 is drawn");
-    assert!(dom.contains("aria-label=\"Checks per second, last 2 min: now "), "plots are said in words: {dom}");
+    assert_eq!(dom.matches("<path class=\"one\" d=\"M").count(), PLOTS.len(), "and each of the others");
     assert!(dom.contains("id=\"insecure\" role=\"alert\" hidden"), "only others than loopback are insecure");
+}
+
+/// What each plot says in words, up to its latest value.
+const PLOTS: [&str; 3] = ["Checks per second", "Time to answer a check", "Answered by a cache"];
+
+/// The page, once the last second of every plot is one with checks.
+async fn plotted(url: &str) -> Option<Visit> {
+    let visit = visit(&format!("{url}/"), 5).await;
+    let says = |plot: &&str| {
+        let start = format!("aria-label=\"{plot}, last 2 min: now ");
+        let (_, latest) = visit.dom.split_once(&start)?;
+        let latest = latest.split('"').next()?;
+        report(&format!("{plot}: {latest}"));
+        latest.trim_start_matches("p50 ").starts_with(|c: char| c.is_ascii_digit()).then_some(())
+    };
+    PLOTS.iter().all(|plot| says(plot).is_some()).then_some(visit)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_dark_for_who_wants_it_dark() {
+    let stack = Stack::start_with(On::Sqlite, With::Memory, &[HTTP]).await;
+    let (url, dir) = (format!("{}/", stack.server.http()), directory());
+    for (scheme, page) in [(Scheme::Light, [0xf6, 0xf7, 0xf9]), (Scheme::Dark, [0x0f, 0x12, 0x16])] {
+        let file = dir.path().join("page.png");
+        picture(&url, scheme, (600, 400), &file).await;
+        assert_eq!(corner(&file), page, "{scheme:?}");
+    }
 }
 
 /// Serves a page as it was, beside what its replica tells now.
@@ -198,5 +228,5 @@ async fn the_pictures_of_the_readme_are_taken() {
     within("a while", Duration::from_mins(1), async || (lost.elapsed() > Duration::from_secs(25)).then_some(())).await;
     let issued = stack.client().issue("mallory").await;
     stack.client().revoke(&issued.secret).await;
-    picture(&format!("{url}/"), Scheme::Dark, (1180, 760), &images.join("status-redis-lost.png")).await;
+    picture(&format!("{url}/"), Scheme::Dark, (1180, 810), &images.join("status-redis-lost.png")).await;
 }

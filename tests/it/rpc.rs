@@ -15,6 +15,7 @@ mod changing;
 mod flushing;
 mod issuing;
 mod listing;
+mod near;
 mod revisions;
 mod revoking;
 mod users;

@@ -11,6 +11,7 @@ use crate::{
     cache::{MemoryCache, Tiers},
     config,
     domain::{Found, Freshness, Propagation, Source, Target, TokenStore as _, UserChange},
+    metrics::FillRejection,
 };
 
 fn memory() -> Tiers {
@@ -65,6 +66,27 @@ async fn a_call_that_begins_after_revoke_never_gets_a_read_from_before_it() {
         }
         assert_eq!(find(&cached, "a").await.0, Found::Revoked, "{kind}: the late fill was kept out");
     }
+}
+
+/// Redis is not even asked whether it has a tombstone.
+#[tokio::test]
+async fn a_fill_that_a_revocation_of_this_process_outdates_is_counted() {
+    let (redis, store) = (Redis::start().await, TestStore::of(&["a", "b"]));
+    let cached = store.behind(redis.backend().await);
+    let outdated = || cached.inner.counters.fills_rejected.of(FillRejection::Outdated).get();
+    store.set(Gate::Held);
+    let reads: Vec<_> = ["a", "b"].map(|token| (token, Arc::clone(&cached))).into();
+    let reads = reads.into_iter().map(|(token, cached)| tokio::spawn(async move { find(&cached, token).await }));
+    let reads: Vec<_> = reads.collect();
+    store.until_sent(2).await;
+    assert_eq!(revoke(&cached, "a").await, Propagation::Complete);
+    assert_eq!(outdated(), 0, "it has not come back yet");
+    store.set(Gate::Open);
+    for read in reads {
+        assert!(matches!(read.await.expect("no panic").0, Found::Token(_)), "it was sent before");
+    }
+    eventually(async || !redis.entry_head(digest("b")).await.is_empty()).await;
+    assert_eq!(outdated(), 1, "one of the two");
 }
 
 #[tokio::test]

@@ -47,6 +47,15 @@ const SERVICE: [ServiceFault; 4] =
 /// What makes Redis lose acknowledged writes: with `revoke_ack = lease` no accept is excused by it.
 const FORGETFUL: [RedisFault; 4] =
     [RedisFault::RestartedFromOldRdb, RedisFault::FailoverToStale, RedisFault::SplitBrain, RedisFault::Replayed];
+/// What the memory of each process in front of Redis has to withstand by itself.
+const NEAR: [Fault; 6] = [
+    Fault::None,
+    Fault::Redis(RedisFault::Killed),
+    Fault::Redis(RedisFault::RestartedFromOldRdb),
+    Fault::Database(DatabaseFault::Killed),
+    Fault::Database(DatabaseFault::OneReplicaCut),
+    Fault::Service(ServiceFault::Killed),
+];
 /// What applies to MariaDB in another way than to PostgreSQL.
 const MARIADB: [Fault; 8] = [
     Fault::None,
@@ -70,6 +79,7 @@ fn plans() -> Vec<Plan> {
     plans.extend(TOPOLOGY.map(|fault| full(Fault::Topology(fault)).trustless()));
     plans.extend(DATABASE.map(|fault| full(Fault::Database(fault))));
     plans.extend(SERVICE.map(|fault| full(Fault::Service(fault))));
+    plans.extend(NEAR.map(|fault| full(fault).near()));
     plans.extend(MARIADB.map(|fault| full(fault).on(On::MariaDb)));
     plans.extend(SQLITE.map(|fault| full(fault).embedded()));
     plans

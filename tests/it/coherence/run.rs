@@ -9,17 +9,18 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     clients,
-    cluster::{Cluster, REPLICAS, Setup},
+    cluster::{Cluster, REPLICAS, Setup, Topology},
     faults::Fault,
     history::locked,
     judge::{Bounds, judge},
     report::{Row, Spread},
     sql::Schema,
-    world::{Sight, Sighting, World},
+    world::{Known, Sight, Sighting, World},
     writers,
 };
 use crate::harness::{
     eventually::{report, within},
+    redis::RedisCluster,
     relay::Fills,
     stack::{On, With},
 };
@@ -28,6 +29,8 @@ use crate::harness::{
 pub(super) const LEASE: Duration = Duration::from_secs(1);
 /// A failover on a busy machine takes no longer.
 const LONG: Duration = Duration::from_mins(1);
+/// Nor does it take longer until every replica has answers from Redis again.
+const BACK: Duration = Duration::from_secs(20);
 /// Fills are late by up to this, all the time.
 const LATE: Duration = Duration::from_millis(300);
 
@@ -44,6 +47,8 @@ pub(super) struct Plan {
     pub(super) grace: Duration,
     /// `coherence.revoke_ack`.
     pub(super) ack: &'static str,
+    /// `cache.near`.
+    pub(super) near: bool,
     pub(super) pace: Pace,
 }
 
@@ -85,6 +90,7 @@ impl Plan {
             lease: LEASE,
             grace: fault.grace(),
             ack: "cache",
+            near: false,
             pace,
         }
     }
@@ -113,11 +119,17 @@ impl Plan {
         Self { ack: "lease", ..self }
     }
 
+    /// Each process's memory in front of Redis, which needs `revoke_ack = lease`.
+    pub(super) fn near(self) -> Self {
+        Self { near: true, ..self }.trustless()
+    }
+
     fn setup(&self) -> Setup {
         let mut settings = vec![
             ("TOKENWARD_COHERENCE__MAX_STALENESS", format!("{}s", self.lease.as_secs())),
             ("TOKENWARD_COHERENCE__OUTAGE_GRACE", format!("{}s", self.grace.as_secs())),
             ("TOKENWARD_COHERENCE__REVOKE_ACK", self.ack.to_owned()),
+            ("TOKENWARD_CACHE__NEAR", self.near.to_string()),
         ];
         if self.fault == Fault::None {
             // Nothing is refused because a shared machine is slow.
@@ -141,6 +153,7 @@ impl Plan {
             (self.schema == Schema::Knox, "knox"),
             (self.lease.is_zero(), "strict"),
             (self.ack == "lease", "ack = lease"),
+            (self.near, "near"),
         ];
         for (_, variant) in variants.into_iter().filter(|(is, _)| *is) {
             name.push_str(", ");
@@ -155,7 +168,7 @@ pub(super) async fn run(plan: Plan) -> Row {
     let mut cluster = Cluster::start(&plan.setup()).await;
     let world = Arc::new(World::of(&cluster));
     let lookups = cluster.lookups();
-    let lasting = writers::lasting(&world).await;
+    let lasting = lasting(&cluster, &world).await;
     for relay in cluster.ways_to_redis() {
         relay.fills(Fills::Late(LATE));
     }
@@ -173,7 +186,8 @@ pub(super) async fn run(plan: Plan) -> Row {
     let healed = if plan.fault.heals_itself() { broken } else { Instant::now() };
     if plan.fault.heals_itself() {
         let back = async || last_of_firsts(&locked(&world.seen.sightings), healed, Sight::Cache);
-        within("every replica has answers from Redis again", LONG, back).await;
+        let (back, _) = within("every replica has answers from Redis again", LONG, back).await;
+        assert!(back < BACK, "it took {back:?}");
     }
     sleep(plan.pace.after).await;
     world.stop();
@@ -184,6 +198,19 @@ pub(super) async fn run(plan: Plan) -> Row {
         assert!(!replica.server.output().contains("panicked"), "{}", replica.server.output());
     }
     row(&plan, &world, &cluster, lookups, injected, healed)
+}
+
+/// A token that no writer ends. In a cluster, one of the master that is lost or gives its slots away: of the others'
+/// tokens Redis answers all the time.
+async fn lasting(cluster: &Cluster, world: &World) -> Known {
+    loop {
+        let known = writers::lasting(world).await;
+        let Some(Topology::Cluster(redis)) = &cluster.topology else { return known };
+        let slot = redis.slot_of(&format!("tokenward:token:{}", known.token.token_id)).await;
+        if RedisCluster::had(0, &slot) {
+            return known;
+        }
+    }
 }
 
 fn row(plan: &Plan, world: &World, cluster: &Cluster, lookups: usize, injected: Instant, healed: Instant) -> Row {

@@ -52,6 +52,8 @@ def parts_fit(case, objects):
         selector = it["spec"]["selector"]["matchLabels"] if it["kind"] in ("PodDisruptionBudget", "Deployment") else selector
         assert selector is None or selector.items() <= labels, it
     migrate = one(objects, "Job", "demo-tokenward-migrate")
+    if migrate:
+        runs_first(migrate, one(objects, "ConfigMap", "demo-tokenward-migrate"))
     templates = [pod] + ([migrate["spec"]["template"]] if migrate else [])
     selected = deployment["spec"]["selector"]["matchLabels"].items()
     assert not any(selected <= it["metadata"]["labels"].items() for it in templates[1:]), "no call goes to the job"
@@ -74,6 +76,16 @@ def parts_fit(case, objects):
     for monitor in (it for it in objects if it["kind"] == "ServiceMonitor"):
         is_scraped_as_the_alerts_say(monitor, [it for it in objects if it["kind"] == "Service"])
     ok(f"{case}: selectors, ports, volumes and security contexts fit")
+
+
+def runs_first(job, config):
+    """Before anything of the release is there or changed, its configuration before the job."""
+    annotations = [it["metadata"]["annotations"] for it in (config, job)]
+    assert {it["helm.sh/hook"] for it in annotations} == {"pre-install,pre-upgrade"}, annotations
+    before, after = (int(it["helm.sh/hook-weight"]) for it in annotations)
+    assert before < after, annotations
+    mounted = [it["configMap"]["name"] for it in job["spec"]["template"]["spec"]["volumes"] if "configMap" in it]
+    assert config["metadata"]["name"] in mounted, mounted
 
 
 def is_scraped_as_the_alerts_say(monitor, services):

@@ -57,6 +57,9 @@ def project(home, overlay):
 def is_whole(home, overlay, whole):
     compose_spec.PyCompose.from_json(json.dumps(whole)).validate()
     services = whole["services"]
+    replicas = services["tokenward"]
+    assert replicas["deploy"]["replicas"] == 2 and "ports" not in replicas, f"{overlay}: two, without a port"
+    assert replicas["depends_on"]["migrate"]["condition"] == "service_completed_successfully", replicas["depends_on"]
     for name, service in services.items():
         for kind in ("secrets", "configs"):
             for use in service.get(kind, []):

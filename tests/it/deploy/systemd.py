@@ -29,7 +29,8 @@ def migrated(schema):
         with (home / "etc/tokenward.toml").open("a") as settings:
             settings.write(f'\n[database]\nschema = "{schema}"\n')
         shell = ["/bin/sh", "-ec", command.replace("/etc/tokenward", f"{home}/etc")]
-        done = subprocess.run(shell, env={"PATH": f"{home}/bin"}, cwd=home, capture_output=True, text=True)
+        environment = {"PATH": f"{home}/bin"}
+        done = subprocess.run(shell, env=environment, cwd=home, capture_output=True, text=True)
         with sqlite3.connect(home / "t.db") as database:
             names = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         return done, names

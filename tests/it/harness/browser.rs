@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use serde_json::Value;
 
-use super::template::directory;
+use super::template::{self, directory};
 
 /// What became of a page.
 pub(crate) struct Visit {
@@ -47,6 +47,25 @@ pub(crate) async fn picture(url: &str, scheme: Scheme, size: (u32, u32), file: &
     run(chromium).await;
     assert!(file.exists(), "Chromium wrote no picture");
 }
+
+/// The colour of a picture's first pixel: red, green and blue. No filter of PNG changes that one.
+pub(crate) fn corner(picture: &Path) -> [u8; 3] {
+    let hex = template::run(Command::new("python3").arg("-c").arg(CORNER).arg(picture));
+    let colour = u32::from_str_radix(hex.trim(), 16).expect("three bytes in hexadecimal");
+    let [_, colour @ ..] = colour.to_be_bytes();
+    colour
+}
+
+/// The chunks of a PNG, and what follows the filter of the first row in those of the image.
+const CORNER: &str = r#"
+import struct, sys, zlib
+png, at, data = open(sys.argv[1], "rb").read(), 8, b""
+while at < len(png):
+    size, kind = struct.unpack_from(">I4s", png, at)
+    data += png[at + 8 : at + 8 + size] if kind == b"IDAT" else b""
+    at += 12 + size
+print(zlib.decompress(data)[1:4].hex())
+"#;
 
 fn command(home: &Path, seconds: u32) -> Command {
     let mut chromium = Command::new("chromium");
