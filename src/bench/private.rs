@@ -131,7 +131,7 @@ impl Ground {
         match fault {
             Fault::RedisKill => self.redis.kill().await,
             Fault::RedisHang => self.redis.pause(),
-            Fault::DatabaseKill => self.postgres.crash().await,
+            Fault::DatabaseKill => self.postgres.kill(),
         }
     }
 

@@ -31,8 +31,6 @@ pub(super) struct Postgres {
     account: Option<Account>,
     admin: DatabaseConnection,
     counts: bool,
-    /// Statements that were counted before it was last killed: a crash loses the counter.
-    earlier: Option<u64>,
 }
 
 // === impl Postgres ===
@@ -48,7 +46,7 @@ impl Postgres {
             let mut process = launch(dir, port, account)?;
             match Box::pin(provided(port, &mut process)).await {
                 Ok((admin, counts)) => {
-                    return Ok(Self { process, dir: dir.to_owned(), port, account, admin, counts, earlier: Some(0) });
+                    return Ok(Self { process, dir: dir.to_owned(), port, account, admin, counts });
                 }
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(_) => attempt += 1,
@@ -61,18 +59,13 @@ impl Postgres {
         url("tokenward", self.port, "tokenward")
     }
 
-    /// Ends it as a crash would, but for the shared memory, which SIGKILL would leak.
+    /// Ends it as a crash would, but for the shared memory, which SIGKILL would leak, and for the counts of statements,
+    /// which SIGQUIT has it write down.
     pub(super) fn kill(&mut self) {
         self.process.end(Signal::QUIT);
     }
 
-    /// Ends it while it is used, with its counter in mind.
-    pub(super) async fn crash(&mut self) {
-        self.earlier = self.statements().await;
-        self.kill();
-    }
-
-    /// Starts it again after [`Self::crash`].
+    /// Starts it again after [`Self::kill`].
     pub(super) async fn restart(&mut self) -> Result<(), Error> {
         self.process = launch(&self.dir, self.port, self.account)?;
         answers(self.port, "tokenward", &mut self.process).await?;
@@ -86,8 +79,7 @@ impl Postgres {
         }
         let text = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements WHERE userid = 'tokenward'::regrole";
         let row = self.admin.query_one_raw(Statement::from_string(DatabaseBackend::Postgres, text)).await.ok()??;
-        let calls = row.try_get_by_index::<i64>(0).ok().and_then(|calls| u64::try_from(calls).ok());
-        Some(self.earlier? + calls?)
+        row.try_get_by_index::<i64>(0).ok().and_then(|calls| u64::try_from(calls).ok())
     }
 
     /// Runs statements as the administrator, in the service's database.
@@ -188,4 +180,32 @@ fn has_counting() -> bool {
 
 fn versions() -> impl Iterator<Item = PathBuf> {
     fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs so many statements as the service does.
+    async fn ask(postgres: &Postgres, statements: usize) {
+        let service = Box::pin(sea_orm::Database::connect(postgres.url())).await.unwrap();
+        for _ in 0..statements {
+            service.execute_unprepared("SELECT 1").await.unwrap();
+        }
+        service.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn statements_from_before_a_kill_count_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut postgres = Box::pin(Postgres::start(dir.path())).await.unwrap();
+        ask(&postgres, 40).await;
+        let before = postgres.statements().await.expect("pg_stat_statements is installed");
+        postgres.kill();
+        postgres.restart().await.unwrap();
+        ask(&postgres, 10).await;
+        // A connection may begin with statements of its own.
+        let after = postgres.statements().await.unwrap();
+        assert!(before >= 40 && (10..30).contains(&(after - before)), "{before}, {after}");
+    }
 }

@@ -60,7 +60,7 @@ async fn a_database_that_is_killed_leaves_redis() {
     let dead = measured("db-kill", "3s", &[]).await;
     assert!(number(&dead, "fault/restart_ms") > 0.0, "{dead}");
     assert!(number(&dead, "fault/during_per_second") > 0.0, "{dead}");
-    // A crash takes its counter along; what was counted before is not lost.
+    // Its counter outlives it.
     assert!(number(&dead, "sql_per_second") > 0.0, "{dead}");
 }
 
