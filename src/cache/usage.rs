@@ -1,9 +1,10 @@
 //! When tokens were last accepted: noted in memory at a check, and written behind, many at a time.
 //!
-//! A check pays for it with one load of an atomic, most of the time. [`SLOTS`] words say of as many tokens in
-//! which minute their use was last noted; only a use that its word does not tell of goes into the map of what is to
+//! A check pays for it with a look at a few words in memory, most of the time. [`SLOTS`] words say of as many tokens
+//! when their use was last noted; only a use that none of them tells of goes into the map of what is to
 //! be written, under a lock that no check waits for. The map is bounded: what finds no room is noted at a later
-//! use. Two tokens that share a word push each other out, which costs locks and no correctness.
+//! use. A token has the words of one line to be in, where it takes the place of the one that was noted longest ago: when
+//! more than [`LINE`] in use share a line they push each other out, which costs locks and statements and no correctness.
 //!
 //! What is in memory when the process is killed is lost: a last use may be told as up to
 //! [`WRITE_EVERY`] earlier than it was, beside the minute for which a token is not written again.
@@ -25,6 +26,8 @@ use crate::domain::{Administration, Clock, Digest, Timestamp, TokenRecord, Token
 
 /// Words of 8 bytes.
 const SLOTS: usize = 1 << 16;
+/// Those that lie together, in one line of the processor's cache.
+const LINE: usize = 8;
 /// Uses that wait to be written, at most.
 const MOST: usize = 1 << 16;
 /// Time between two writes.
@@ -56,15 +59,19 @@ impl Usage {
         if record.last_used.is_some_and(|used| (now - used).num_seconds() < APART) {
             return;
         }
-        let (slot, word) = self.slot(record.digest, now);
-        if is_recent(slot.load(Ordering::Relaxed), word) {
+        let (line, word) = self.line(record.digest, now);
+        let seen = line.iter().find(|slot| is_same(slot.load(Ordering::Relaxed), word));
+        if seen.is_some_and(|slot| is_recent(slot.load(Ordering::Relaxed), word)) {
             return;
         }
         // A lock that is taken is no reason to wait: the next use comes here again.
         let Ok(mut pending) = self.pending.try_lock() else { return };
         if pending.len() < MOST || pending.contains_key(&record.digest) {
             pending.insert(record.digest, now);
-            slot.store(word, Ordering::Relaxed);
+            let oldest = || line.iter().min_by_key(|slot| seconds(slot.load(Ordering::Relaxed)));
+            if let Some(slot) = seen.or_else(oldest) {
+                slot.store(word, Ordering::Relaxed);
+            }
         }
     }
 
@@ -83,20 +90,28 @@ impl Usage {
         }
     }
 
-    /// The word of a token, and what it holds once a use at `now` is noted.
-    fn slot(&self, digest: Digest, now: Timestamp) -> (&AtomicU64, u64) {
+    /// The words that a token can be in, and what one of them holds once a use at `now` is noted.
+    fn line(&self, digest: Digest, now: Timestamp) -> (&[AtomicU64], u64) {
         let bytes = digest.as_bytes();
         let head = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        let place = usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
+        let first = usize::from(u16::from_be_bytes([bytes[4], bytes[5]])) % SLOTS / LINE * LINE;
         let seconds = u64::from(u32::try_from(now.timestamp().rem_euclid(1 << 32)).unwrap_or_default());
-        (&self.seen[place % SLOTS], u64::from(head) << 32 | seconds)
+        (&self.seen[first..first + LINE], u64::from(head) << 32 | seconds)
     }
 }
 
-/// Whether a word tells of a use of the same token within the last minute.
+/// Whether two words are about the same token.
+fn is_same(seen: u64, word: u64) -> bool {
+    seen >> 32 == word >> 32
+}
+
+/// Whether a word tells of a use within the last minute.
 fn is_recent(seen: u64, word: u64) -> bool {
-    let seconds = |word: u64| i64::try_from(word & 0xffff_ffff).unwrap_or_default();
-    seen >> 32 == word >> 32 && (seconds(word) - seconds(seen)).abs() < APART
+    (seconds(word) - seconds(seen)).abs() < APART
+}
+
+fn seconds(word: u64) -> i64 {
+    i64::try_from(word & 0xffff_ffff).unwrap_or_default()
 }
 
 // === impl Cached ===
@@ -154,6 +169,24 @@ mod tests {
         assert_eq!(usage.take(), [], "it was noted less than a minute before");
         usage.note(&token, later(60));
         assert_eq!(usage.take(), [Used { digest: token.digest, at: later(60) }]);
+    }
+
+    #[test]
+    fn tokens_that_share_a_place_are_noted_once_a_minute_all_the_same() {
+        let usage = Usage::default();
+        let sharing: Vec<_> = (0..=u8::try_from(LINE).expect("it is small"))
+            .map(|number| {
+                let mut bytes = [7; 64];
+                bytes[0] = number;
+                TokenRecord { digest: Digest::from_bytes(bytes), ..record("a") }
+            })
+            .collect();
+        for seconds in [0, 1, 2] {
+            sharing[..LINE].iter().for_each(|token| usage.note(token, later(seconds)));
+            assert_eq!(usage.take().len(), if seconds == 0 { LINE } else { 0 }, "after {seconds} s");
+        }
+        usage.note(&sharing[LINE], later(3));
+        assert_eq!(usage.take().len(), 1, "one more takes the place of one of them");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{Inner, error::StoreError, issue::repeat, time};
 use crate::domain::Used;
 
 /// Tokens in one statement: three values are bound for each.
-const ROWS_PER_STATEMENT: usize = 250;
+const ROWS_PER_STATEMENT: usize = 500;
 /// How much older a time that is replaced is at least. A little less than a minute, since uses are
 /// written some seconds after they happened.
 const LEAST_GAIN: TimeDelta = TimeDelta::seconds(50);
