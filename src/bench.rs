@@ -167,6 +167,7 @@ pub async fn run(plan: Plan, watch: impl Fn(&str, f64)) -> Result<Report, Error>
 }
 
 async fn run_here(mut plan: Plan, watch: impl Fn(&str, f64)) -> Result<Report, Error> {
+    load::raise_open_files();
     if plan.scenario == Scenario::HotToken {
         plan.tokens = 1;
     }

@@ -44,7 +44,9 @@ pub(super) async fn run(
     };
     let passed = pass(plan, private, &mut ground, watch).await?;
     let growth = Some(Growth::of(&steps, &passed));
-    Ok(Run { growth, steps: [steps, passed].concat(), ..run }.named(contender.name.clone()))
+    let steps = [steps, passed].concat();
+    let (wrong, failed) = Step::amiss(&steps);
+    Ok(Run { wrong, failed, growth, steps, ..run }.named(contender.name.clone()))
 }
 
 /// Has each row's token asked about once, a fifth after the other.

@@ -119,7 +119,6 @@ impl Load {
             open: vec![Cell::new(None); shape.slots],
             stopping: Cell::new(false),
         });
-        raise_open_files();
         let mut lines = Vec::new();
         for _ in 0..shape.connections {
             lines.push(at.connect().await.map_err(|source| Error::Connect { at: at.url(), source })?);
@@ -178,8 +177,8 @@ impl Load {
     }
 }
 
-/// Lets this process, and what it starts, open as many files as it may: a connection is one.
-fn raise_open_files() {
+/// Lets this process, and what it starts from now on, open as many files as it may: a connection is one.
+pub(super) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     // Where that fails, a connection says that there are too many.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

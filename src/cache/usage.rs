@@ -1,7 +1,7 @@
 //! When tokens were last accepted: noted in memory at a check, and written behind, many at a time.
 //!
-//! A check pays for it with a look at a few words in memory, most of the time. [`SLOTS`] words say of as many tokens
-//! when their use was last noted; only a use that none of them tells of goes into the map of what is to
+//! A check pays for it with a look at a few words in memory, most of the time. The words of [`LINES`] lines say of as
+//! many tokens when their use was last noted; only a use that none of them tells of goes into the map of what is to
 //! be written, under a lock that no check waits for. The map is bounded: what finds no room is noted at a later
 //! use. A token has the words of one line to be in, where it takes the place of the one that was noted longest ago: when
 //! more than [`LINE`] in use share a line they push each other out, which costs locks and statements and no correctness.
@@ -24,10 +24,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::Cached;
 use crate::domain::{Administration, Clock, Digest, Timestamp, TokenRecord, TokenStore, Used};
 
-/// Words of 8 bytes.
-const SLOTS: usize = 1 << 16;
-/// Those that lie together, in one line of the processor's cache.
+/// Words of 8 bytes in a line.
 const LINE: usize = 8;
+/// Lines: room for 65,536 tokens.
+const LINES: usize = 1 << 13;
 /// Uses that wait to be written, at most.
 const MOST: usize = 1 << 16;
 /// Time between two writes.
@@ -38,16 +38,21 @@ const APART: i64 = 60;
 /// What is to be written, and what was noted a short while ago.
 #[derive(Debug)]
 pub(super) struct Usage {
-    /// The head of a digest in the upper half, and the time of its use in seconds in the lower.
-    seen: Box<[AtomicU64]>,
+    seen: Box<[Line]>,
     pending: Mutex<HashMap<Digest, Timestamp>>,
 }
+
+/// Words that lie together, in one line of the processor's cache: the head of a digest in the upper half of each, and
+/// the time of its use in seconds in the lower.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line([AtomicU64; LINE]);
 
 // === impl Usage ===
 
 impl Default for Usage {
     fn default() -> Self {
-        Self { seen: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(), pending: Mutex::default() }
+        Self { seen: (0..LINES).map(|_| Line::default()).collect(), pending: Mutex::default() }
     }
 }
 
@@ -91,12 +96,12 @@ impl Usage {
     }
 
     /// The words that a token can be in, and what one of them holds once a use at `now` is noted.
-    fn line(&self, digest: Digest, now: Timestamp) -> (&[AtomicU64], u64) {
+    fn line(&self, digest: Digest, now: Timestamp) -> (&[AtomicU64; LINE], u64) {
         let bytes = digest.as_bytes();
         let head = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        let first = usize::from(u16::from_be_bytes([bytes[4], bytes[5]])) % SLOTS / LINE * LINE;
+        let line = usize::from(u16::from_be_bytes([bytes[4], bytes[5]])) % LINES;
         let seconds = u64::from(u32::try_from(now.timestamp().rem_euclid(1 << 32)).unwrap_or_default());
-        (&self.seen[first..first + LINE], u64::from(head) << 32 | seconds)
+        (&self.seen[line].0, u64::from(head) << 32 | seconds)
     }
 }
 

@@ -26,6 +26,9 @@ async fn bench_for_people(dir: &Path, args: &[&str]) -> Output {
     running.await.expect("it does not panic").expect("the program starts")
 }
 
+/// A database that is slow because the machine is busy fails no call.
+const PATIENT: [&str; 4] = ["--set", "database.acquire_timeout=5s", "--set", "database.statement_timeout=5s"];
+
 fn report(output: &Output) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -59,10 +62,11 @@ async fn hits_are_counted_judged_and_cost_no_sql() {
     assert!((9_500.0..13_000.0).contains(&redis), "one command a hit: {report}");
     // Polls and looks at the database's health go on, but none is a hit's.
     assert!(number(&report, "sql_per_second") < 100.0, "{report}");
-    let times = ["latency_ms/p50", "latency_ms/p99_9", "cpu_us_per_check", "redis_cpu_us_per_check", "startup_ms"];
-    for figure in times.into_iter().chain(["resident_mib"]) {
+    for figure in ["latency_ms/p50", "latency_ms/p99_9", "cpu_us_per_check", "startup_ms", "resident_mib"] {
         assert!(number(&report, figure) > 0.0, "{figure}: {report}");
     }
+    // It is counted in ticks of the system, of which so little may take none.
+    assert!(number(&report, "redis_cpu_us_per_check") >= 0.0, "{report}");
     let svg = fs::read_to_string(plot).expect("the plot was written");
     assert!(svg.starts_with("<svg") && svg.contains("latency by percentile"));
     // The lines of the axes have two points.
@@ -99,7 +103,8 @@ async fn a_threshold_that_is_exceeded_is_an_exit_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_killed_costs_no_wrong_answer_and_its_gap_is_told() {
     let dir = directory();
-    let output = bench(dir.path(), &["--scenario", "redis-kill", "--duration", "3s"]).await;
+    let args = ["--scenario", "redis-kill", "--duration", "3s"];
+    let output = bench(dir.path(), &[&args[..], &PATIENT].concat()).await;
     let report = report(&output);
     assert!(output.status.success(), "{report}");
     assert!(number(&report, "wrong") < 0.5, "{report}");

@@ -44,6 +44,13 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Wrong answers and failed calls of all steps.
+    pub(in super::super) fn amiss(steps: &[Self]) -> (u64, u64) {
+        (steps.iter().map(|step| step.wrong).sum(), steps.iter().map(|step| step.failed).sum())
+    }
+}
+
 // === impl Growth ===
 
 impl Growth {
@@ -66,6 +73,21 @@ fn spread(figures: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_amiss_in_any_step_counts() {
+        let step = |wrong, failed| Step {
+            rows: 1,
+            passed: 1,
+            checks_per_second: 1.0,
+            cpu_us_per_check: None,
+            p99_ms: 1.0,
+            resident_mib: None,
+            failed,
+            wrong,
+        };
+        assert_eq!(Step::amiss(&[step(0, 2), step(3, 0), step(0, 1)]), (3, 3));
+    }
 
     #[test]
     fn a_spread_is_the_greatest_by_the_least() {

@@ -4,7 +4,7 @@ use std::{path::Path, process::Output};
 
 use serde_json::Value;
 
-use super::{bench, bench_for_people, number, report};
+use super::{PATIENT, bench, bench_for_people, number, report};
 use crate::harness::server::{Server, directory, tokenward};
 
 /// What no moment on any machine excuses: a wrong answer.
@@ -32,7 +32,7 @@ async fn misses_and_revocations_reach_the_database() {
     let miss = measured("miss", "500ms", &[]).await;
     let checks = number(&miss, "checks");
     assert!((number(&miss, "sources/database") - checks).abs() < 0.5, "no token is asked about twice: {miss}");
-    let mixed = measured("mixed", "1s", &[]).await;
+    let mixed = measured("mixed", "3s", &[]).await;
     for kind in ["known", "fresh", "revoke", "ended"] {
         assert!(number(&mixed, &format!("kinds/{kind}/checks")) > 0.0, "{kind}: {mixed}");
     }
@@ -40,7 +40,7 @@ async fn misses_and_revocations_reach_the_database() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hits_in_the_process_ask_nobody() {
-    let near = measured("near-hit", "500ms", &[]).await;
+    let near = measured("near-hit", "500ms", &["--set", "coherence.max_staleness=20s"]).await;
     assert!(number(&near, "sources/local_cache") > number(&near, "checks") * 0.9, "{near}");
     let cold = measured("cold-start", "1s", &[]).await;
     assert!(number(&cold, "startup_ms") > 0.0, "{cold}");
@@ -49,7 +49,7 @@ async fn hits_in_the_process_ask_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_leaves_the_database() {
-    let hung = measured("redis-hang", "3s", &[]).await;
+    let hung = measured("redis-hang", "3s", &PATIENT).await;
     assert!(number(&hung, "sources/database") > 0.0 && number(&hung, "sources/shared_cache") > 0.0, "{hung}");
     assert!(number(&hung, "fault/during_per_second") > 0.0, "{hung}");
     assert!(number(&hung, "failed") < 0.5, "{hung}");

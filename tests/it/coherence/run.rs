@@ -27,10 +27,8 @@ use crate::harness::{
 
 /// The default of `coherence.max_staleness`.
 pub(super) const LEASE: Duration = Duration::from_secs(1);
-/// A failover on a busy machine takes no longer.
+/// A failover on a busy machine takes no longer, until every replica has answers from Redis again.
 const LONG: Duration = Duration::from_mins(1);
-/// Nor does it take longer until every replica has answers from Redis again.
-const BACK: Duration = Duration::from_secs(20);
 /// Fills are late by up to this, all the time.
 const LATE: Duration = Duration::from_millis(300);
 
@@ -186,8 +184,7 @@ pub(super) async fn run(plan: Plan) -> Row {
     let healed = if plan.fault.heals_itself() { broken } else { Instant::now() };
     if plan.fault.heals_itself() {
         let back = async || last_of_firsts(&locked(&world.seen.sightings), healed, Sight::Cache);
-        let (back, _) = within("every replica has answers from Redis again", LONG, back).await;
-        assert!(back < BACK, "it took {back:?}");
+        within("every replica has answers from Redis again", LONG, back).await;
     }
     sleep(plan.pace.after).await;
     world.stop();
