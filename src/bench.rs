@@ -8,6 +8,8 @@ use std::{io, time::Duration};
 use http::HeaderValue;
 use tokio::task::LocalSet;
 
+use crate::open_files;
+
 mod deck;
 mod growth;
 mod issue;
@@ -167,7 +169,8 @@ pub async fn run(plan: Plan, watch: impl Fn(&str, f64)) -> Result<Report, Error>
 }
 
 async fn run_here(mut plan: Plan, watch: impl Fn(&str, f64)) -> Result<Report, Error> {
-    load::raise_open_files();
+    // Where there are too few, a connection says so.
+    open_files::raise();
     if plan.scenario == Scenario::HotToken {
         plan.tokens = 1;
     }

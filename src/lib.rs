@@ -9,6 +9,7 @@ pub mod component;
 pub mod config;
 pub mod metrics;
 mod mutant;
+mod open_files;
 pub mod threads;
 
 pub mod audit;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Longest time for a connection, and for a look into the catalog, which nobody waits for as for an answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to do with the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Migrate {
 /// # Errors
 /// When the database cannot be reached, or a change fails; the changes before it stay.
 pub async fn migrate(mut config: Config, verb: Migrate) -> Result<String, Error> {
-    config.database.acquire_timeout = config.database.acquire_timeout.max(PATIENCE);
+    patient(&mut config);
     let database = Database::open(&config).await?;
     let lines = match verb {
         Migrate::Up => changed("applied", "the schema is up to date", &database.migrate_up().await?),
@@ -49,7 +49,7 @@ pub async fn migrate(mut config: Config, verb: Migrate) -> Result<String, Error>
 /// Everything that is wrong with the callers, or with the files for TLS; [`Error::Unfit`] with everything that does not fit; when the database cannot be reached.
 pub async fn check(mut config: Config) -> Result<String, Error> {
     door::check(&config)?;
-    config.database.acquire_timeout = config.database.acquire_timeout.max(PATIENCE);
+    patient(&mut config);
     config.database.statement_timeout = config.database.statement_timeout.max(PATIENCE);
     let mut lines = vec!["configuration is valid".to_owned()];
     if Database::is_yet_to_be_created(&config) {
@@ -65,6 +65,11 @@ pub async fn check(mut config: Config) -> Result<String, Error> {
     let fits = findings.iter().all(|finding| finding.severity == Severity::Warning);
     lines.extend(findings.iter().map(Finding::to_string));
     if fits { Ok(lines.join("\n")) } else { Err(Error::Unfit(lines[1..].join("\n"))) }
+}
+
+/// For a verb: a connection may take longer than a check would wait for it.
+pub(super) fn patient(config: &mut Config) {
+    config.database.acquire_timeout = config.database.acquire_timeout.max(PATIENCE);
 }
 
 fn changed(verb: &str, nothing: &str, names: &[String]) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rustix::process::getuid;
 use tokio::task::JoinSet;
 
-use super::{Error, policy::hashing, schema::PATIENCE};
+use super::{Error, policy::hashing, schema};
 use crate::{
     audit::{self, Audit},
     config::{self, Config},
@@ -97,7 +97,7 @@ fn operator() -> Who {
 
 async fn ready(config: &Config) -> Result<Database, Error> {
     let mut config = config.clone();
-    config.database.acquire_timeout = config.database.acquire_timeout.max(PATIENCE);
+    schema::patient(&mut config);
     let database = Database::open(&config).await?;
     database.require_current_schema().await?;
     Ok(database)

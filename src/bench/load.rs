@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::HeaderValue;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     task::{JoinSet, yield_now},
     time::{sleep, timeout},
@@ -175,13 +174,6 @@ impl Load {
         self.post.open.iter().filter_map(Cell::get).for_each(|start| rest.unanswered(now - start));
         rest
     }
-}
-
-/// Lets this process, and what it starts from now on, open as many files as it may: a connection is one.
-pub(super) fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where that fails, a connection says that there are too many.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// What is asked before the load begins.

@@ -4,7 +4,6 @@ use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{sleep, timeout},
@@ -21,7 +20,7 @@ use super::{
     listener::{Accepted, Origin, Stream},
     tls,
 };
-use crate::{config, reload::Live, threads::Load};
+use crate::{config, open_files, reload::Live, threads::Load};
 
 /// Pause after the operating system had no connection to give, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,11 +37,8 @@ struct Server<S> {
 
 /// Lets this process open as many files as it may, and warns where `connections` need more.
 pub fn raise_open_files(connections: u32) {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let most = if raised.is_ok() { limit.maximum } else { limit.current };
     let needed = u64::from(connections) + OTHER_FILES;
-    if let Some(most) = most.filter(|most| *most < needed) {
+    if let Some(most) = open_files::raise().filter(|most| *most < needed) {
         tracing::warn!(most, needed, "server.max_connections is more than this process may open files (ulimit -n)");
     }
 }

@@ -2,20 +2,7 @@
 
 use tokenward::proto::{AnswerSource, InactiveReason, User};
 
-use crate::harness::{
-    client::Client,
-    eventually::eventually,
-    stack::{On, Stack, With},
-};
-
-async fn hits(client: &Client, secret: &str) {
-    let hit = async || {
-        let answer = client.authenticate(secret).await;
-        assert!(answer.active, "{answer:?}");
-        (answer.source() == AnswerSource::SharedCache).then_some(())
-    };
-    eventually("a check is answered from the shared cache", hit).await;
-}
+use crate::harness::stack::{On, Stack, With};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_replica_ends_no_replica_accepts() {
@@ -24,7 +11,7 @@ async fn what_one_replica_ends_no_replica_accepts() {
     let (here, there) = (stack.client(), other.client());
     for round in 0..20 {
         let issued = here.issue("mover").await;
-        hits(&here, &issued.secret).await;
+        here.hit(&issued.secret, AnswerSource::SharedCache).await;
         let answer = there.authenticate(&issued.secret).await;
         assert_eq!((answer.active, answer.source()), (true, AnswerSource::SharedCache), "one fills for all");
         here.revoke(&issued.secret).await;
@@ -32,7 +19,7 @@ async fn what_one_replica_ends_no_replica_accepts() {
         assert_eq!(here.reason(&issued.secret).await, InactiveReason::Revoked, "round {round}");
     }
     let issued = there.issue("mover").await;
-    hits(&here, &issued.secret).await;
+    here.hit(&issued.secret, AnswerSource::SharedCache).await;
     there.upsert_user(User { user_id: "mover".to_owned(), ..User::default() }).await;
     assert_eq!(here.reason(&issued.secret).await, InactiveReason::UserDisabled);
 }
@@ -42,7 +29,7 @@ async fn two_deployments_on_one_redis_do_not_know_each_others_tokens() {
     let stack = Stack::start(On::Sqlite, With::Redis).await;
     let other = stack.another_server().await;
     let issued = stack.client().issue("alice").await;
-    hits(&stack.client(), &issued.secret).await;
+    stack.client().hit(&issued.secret, AnswerSource::SharedCache).await;
     assert_eq!(other.client().reason(&issued.secret).await, InactiveReason::Unknown);
-    hits(&stack.client(), &issued.secret).await;
+    stack.client().hit(&issued.secret, AnswerSource::SharedCache).await;
 }

@@ -45,9 +45,7 @@ impl Postgres {
             let port = free_port()?;
             let mut process = launch(dir, port, account)?;
             match Box::pin(provided(port, &mut process)).await {
-                Ok((admin, counts)) => {
-                    return Ok(Self { process, dir: dir.to_owned(), port, account, admin, counts });
-                }
+                Ok((admin, counts)) => return Ok(Self { process, dir: dir.to_owned(), port, account, admin, counts }),
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(_) => attempt += 1,
             }

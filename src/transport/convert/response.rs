@@ -185,8 +185,8 @@ fn entry(entry: &Entry) -> pb::CacheEntry {
         shown.revision = position.to_string();
         shown.read_time = Some(timestamp(*read_at));
         // Its state at the time of the read: only what was live is kept.
-        shown.token = Some(token(record, record.state(*read_at)));
-        shown.user = Some(user(&record.user));
+        let (token, user) = taken(TokenRecord::clone(record), record.state(*read_at));
+        (shown.token, shown.user) = (Some(token), Some(user));
     }
     shown
 }

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use tokenward::proto::{
-    AuthenticateRequest, AuthenticateResponse, InactiveReason, IssueTokenRequest, IssueTokenResponse, RevokeRequest,
-    RevokeResponse, Token, UpsertUserRequest, UpsertUserResponse, User, cache_service_client::CacheServiceClient,
-    issue_token_request::Expiration, revoke_request::Target, status_service_client::StatusServiceClient,
-    token_admin_service_client::TokenAdminServiceClient, token_service_client::TokenServiceClient,
-    user_service_client::UserServiceClient,
+    AnswerSource, AuthenticateRequest, AuthenticateResponse, InactiveReason, IssueTokenRequest, IssueTokenResponse,
+    RevokeRequest, RevokeResponse, Token, UpsertUserRequest, UpsertUserResponse, User,
+    cache_service_client::CacheServiceClient, issue_token_request::Expiration, revoke_request::Target,
+    status_service_client::StatusServiceClient, token_admin_service_client::TokenAdminServiceClient,
+    token_service_client::TokenServiceClient, user_service_client::UserServiceClient,
 };
 use tonic::{Code, Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt as _;
+
+use super::eventually::eventually;
 
 use super::canary;
 
@@ -94,6 +96,16 @@ impl Client {
     /// What a token is, from a service that can tell.
     pub(crate) async fn authenticate(&self, secret: &str) -> AuthenticateResponse {
         self.try_authenticate(about(secret)).await.expect("the service can tell")
+    }
+
+    /// What is answered about a token, which is active all the while, once the answer comes from there.
+    pub(crate) async fn hit(&self, secret: &str, source: AnswerSource) -> AuthenticateResponse {
+        let hit = async || {
+            let answer = self.authenticate(secret).await;
+            assert!(answer.active, "{answer:?}");
+            (answer.source() == source).then_some(answer)
+        };
+        eventually("a check is answered from the cache", hit).await
     }
 
     /// Why a token is not active; `Unspecified` when it is.

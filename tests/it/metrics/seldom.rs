@@ -5,7 +5,7 @@ use tonic::Code;
 
 use super::{SETTINGS, Scrape};
 use crate::harness::{
-    client::{Client, about},
+    client::about,
     eventually::eventually,
     stack::{On, Stack, With},
 };
@@ -27,14 +27,6 @@ async fn is_there_at_0(url: &str, series: &str) {
 
 fn more<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     [&SETTINGS[..], settings].concat()
-}
-
-async fn hits(client: &Client, secret: &str) {
-    let hit = async || {
-        let answer = client.authenticate(secret).await;
-        (answer.source() == AnswerSource::SharedCache).then_some(())
-    };
-    eventually("it is answered from Redis", hit).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +71,7 @@ async fn an_entry_that_somebody_else_wrote_and_a_fill_that_is_not_taken_are_coun
     is_there_at_0(&url, &format!("{rejected}{{reason=\"tombstone\"}}")).await;
     let issued = client.issue("alice").await;
     let (secret, key) = (issued.secret, format!("tokenward:token:{}", issued.token_id));
-    hits(&client, &secret).await;
+    client.hit(&secret, AnswerSource::SharedCache).await;
     assert!(stack.redis().server.value(&key).await.is_some(), "the entry is at {key}");
     stack.redis().server.put(&key, &[255; 64]).await;
     assert!(client.authenticate(&secret).await.active);
@@ -120,7 +112,7 @@ async fn a_token_that_ended_without_a_record_is_counted_as_a_violation() {
         stack.postgres().server.execute_as_owner(&format!("ALTER TABLE {table} DISABLE TRIGGER USER")).await;
     }
     let secret = client.issue("alice").await.secret;
-    hits(&client, &secret).await;
+    client.hit(&secret, AnswerSource::SharedCache).await;
     stack.postgres().server.execute_as_owner("DELETE FROM tokenward_token").await;
     let noticed = async || {
         client.authenticate(&secret).await;

@@ -42,15 +42,10 @@ fn named(token_id: &str) -> Token {
     Token { token_id: token_id.to_owned(), ..Token::default() }
 }
 
-async fn until_cached(client: &Client, secret: &str, from: AnswerSource) {
-    let cached = async || (client.authenticate(secret).await.source() == from).then_some(());
-    eventually("a check is answered from the cache", cached).await;
-}
-
 pub(super) async fn a_change_is_seen_by_the_next_check(client: &Client, with: With) {
     let request = IssueTokenRequest { scopes: vec!["read".to_owned(), "write".to_owned()], ..for_user("changed") };
     let issued: Issued = client.try_issue(request).await.expect("a token can be issued").into();
-    until_cached(client, &issued.secret, hit(with)).await;
+    client.hit(&issued.secret, hit(with)).await;
     let wanted = Token {
         display_name: "renamed".to_owned(),
         scopes: vec!["read".to_owned()],
@@ -108,7 +103,7 @@ pub(super) async fn what_cannot_be_changed_is_refused_by_its_path(client: &Clien
 
 pub(super) async fn a_rotation_without_overlap_ends_the_old_token(client: &Client, with: With) {
     let issued = client.issue("rotated").await;
-    until_cached(client, &issued.secret, hit(with)).await;
+    client.hit(&issued.secret, hit(with)).await;
     let request = RotateTokenRequest {
         token_id: issued.token_id.clone(),
         request_id: "2b1c5d3e-6f70-4a81-9b92-a3b4c5d6e7f8".to_owned(),
@@ -175,8 +170,8 @@ pub(super) async fn the_caches_can_be_looked_at(client: &Client, with: With) {
     for target in targets() {
         assert_eq!(state(target).await.state(), CacheEntryState::Absent);
     }
-    until_cached(client, &issued.secret, hit(with)).await;
-    until_cached(client, &other.secret, hit(with)).await;
+    client.hit(&issued.secret, hit(with)).await;
+    client.hit(&other.secret, hit(with)).await;
     for target in targets() {
         let entry = state(target).await;
         assert!(entry.state() == CacheEntryState::Fact && entry.usable, "{entry:?}");
@@ -278,7 +273,7 @@ async fn the_old_token_ends_with_the_overlap_even_if_it_is_used() {
     let other = stack.another_server().await;
     let (here, there) = (stack.client(), other.client());
     let issued = here.issue("rotating").await;
-    until_cached(&there, &issued.secret, AnswerSource::SharedCache).await;
+    there.hit(&issued.secret, AnswerSource::SharedCache).await;
     let rotated = rotate(&here, &issued, Some(1)).await.expect("it is rotated");
     let ends = async || {
         assert_active(&there, &rotated.secret).await;
@@ -295,7 +290,7 @@ async fn a_change_that_is_complete_is_seen_on_every_replica() {
     let (here, there) = (stack.client(), other.client());
     for round in 0..10 {
         let issued = here.issue("narrowed").await;
-        until_cached(&there, &issued.secret, AnswerSource::SharedCache).await;
+        there.hit(&issued.secret, AnswerSource::SharedCache).await;
         let wanted = Token { scopes: vec![format!("round-{round}")], ..named(&issued.token_id) };
         let changed = update(&here, wanted.clone(), &["scopes"]).await.expect("it can be changed");
         assert_eq!(changed.propagation.expect("it is told").state(), PropagationState::Complete);

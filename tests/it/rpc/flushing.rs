@@ -4,20 +4,11 @@ use tokenward::proto::{AnswerSource, FlushCacheRequest, FlushCacheResponse, Inac
 
 use crate::harness::{
     client::Client,
-    eventually::eventually,
     stack::{On, Stack, With},
 };
 
 async fn flush(client: &Client) -> FlushCacheResponse {
     client.cache.clone().flush_cache(FlushCacheRequest::default()).await.expect("the database is there").into_inner()
-}
-
-async fn hits(client: &Client, secret: &str, source: AnswerSource) {
-    let hit = async || {
-        let answer = client.authenticate(secret).await;
-        (answer.active && answer.source() == source).then_some(())
-    };
-    eventually("a check is answered from the cache", hit).await;
 }
 
 /// No trigger fires when MariaDB truncates a table.
@@ -30,7 +21,7 @@ async fn a_truncated_table_is_enforced_on_every_replica_after_a_flush() {
     let issued = here.issue("crowd").await;
     let both = [&here, &there];
     for client in both {
-        hits(client, &issued.secret, AnswerSource::SharedCache).await;
+        client.hit(&issued.secret, AnswerSource::SharedCache).await;
     }
     let truncate = "SET FOREIGN_KEY_CHECKS = 0; TRUNCATE TABLE tokenward.tokenward_token";
     stack.mariadb().server.execute(truncate).await;
@@ -51,7 +42,7 @@ async fn a_flush_with_a_grace_is_pending_for_what_remains_of_it() {
     let other = stack.another_server().await;
     let (here, there) = (stack.client(), other.client());
     let issued = here.issue("stayer").await;
-    hits(&there, &issued.secret, AnswerSource::SharedCache).await;
+    there.hit(&issued.secret, AnswerSource::SharedCache).await;
     let flushed = flush(&here).await;
     let propagation = flushed.propagation.expect("it is told");
     assert_eq!(propagation.state(), PropagationState::Pending);
@@ -59,7 +50,7 @@ async fn a_flush_with_a_grace_is_pending_for_what_remains_of_it() {
     assert!((25..=30).contains(&remaining), "the second of the lease is over: {propagation:?}");
     let answer = there.authenticate(&issued.secret).await;
     assert_eq!((answer.active, answer.source()), (true, AnswerSource::Database), "the fact of before is not believed");
-    hits(&there, &issued.secret, AnswerSource::SharedCache).await;
+    there.hit(&issued.secret, AnswerSource::SharedCache).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +58,7 @@ async fn a_flush_of_the_process_own_memory_is_complete_at_once() {
     let stack = Stack::start(On::Sqlite, With::Memory).await;
     let client = stack.client();
     let issued = client.issue("stayer").await;
-    hits(&client, &issued.secret, AnswerSource::LocalCache).await;
+    client.hit(&issued.secret, AnswerSource::LocalCache).await;
     let flushed = flush(&client).await;
     assert_eq!(flushed.propagation.expect("it is told").state(), PropagationState::Complete);
     let answer = client.authenticate(&issued.secret).await;

@@ -2,24 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use tokenward::proto::{AnswerSource, AuthenticateRequest, AuthenticateResponse, Consistency, InactiveReason};
+use tokenward::proto::{AnswerSource, AuthenticateRequest, Consistency, InactiveReason};
 
 use crate::harness::{
-    client::Client,
     eventually::eventually,
     stack::{On, Stack, With},
 };
 
 /// What an answer may be reused for, in seconds.
 const REUSE: u64 = 7;
-
-async fn hit(client: &Client, secret: &str) -> AuthenticateResponse {
-    let hit = async || {
-        let answer = client.authenticate(secret).await;
-        (answer.active && answer.source() == AnswerSource::LocalCache).then_some(answer)
-    };
-    eventually("a check is answered from memory", hit).await
-}
 
 fn length(duration: Option<prost_types::Duration>) -> Duration {
     duration.expect("it is told").try_into().expect("it is not negative")
@@ -38,10 +29,10 @@ async fn an_answer_from_memory_states_its_age_and_how_long_it_may_be_reused_and_
     let (here, there) = (stack.client(), other.client());
     let issued = here.issue("neighbour").await;
     let before = Instant::now();
-    let first = hit(&here, &issued.secret).await;
+    let first = here.hit(&issued.secret, AnswerSource::LocalCache).await;
     assert!(length(first.age) <= before.elapsed() + Duration::from_millis(100), "{first:?}");
     let older = eventually("the same fact grows older", async || {
-        let answer = hit(&here, &issued.secret).await;
+        let answer = here.hit(&issued.secret, AnswerSource::LocalCache).await;
         (length(answer.age) > length(first.age) + Duration::from_millis(200)).then_some(answer)
     })
     .await;

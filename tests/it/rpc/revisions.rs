@@ -22,11 +22,6 @@ async fn fenced(client: &Client, secret: &str, revision: &str) -> Result<Authent
     client.try_authenticate(AuthenticateRequest { min_revision: revision.to_owned(), ..about(secret) }).await
 }
 
-async fn hits(client: &Client, secret: &str) {
-    let hit = async || (client.authenticate(secret).await.source() == AnswerSource::SharedCache).then_some(());
-    eventually("a check is answered from the shared cache", hit).await;
-}
-
 /// The revision of some revocation.
 async fn revision(client: &Client) -> String {
     let issued = client.issue("leaver").await;
@@ -44,7 +39,7 @@ async fn a_replica_that_no_tombstone_reaches_honours_the_revision_of_a_revocatio
     let (here, there) = (stack.client(), other.client());
     for round in 0..5 {
         let issued = here.issue("mover").await;
-        hits(&there, &issued.secret).await;
+        there.hit(&issued.secret, AnswerSource::SharedCache).await;
         let ended = here.revoke(&issued.secret).await;
         assert_eq!(ended.propagation.expect("it is told").state(), PropagationState::Complete, "its own Redis took it");
         let answer = fenced(&there, &issued.secret, &ended.revision).await.expect("the database is there");
@@ -59,7 +54,7 @@ async fn a_revision_that_the_view_covers_costs_no_statement() {
     let mut stack = Stack::start_with(On::Postgres, With::Redis, &alone).await;
     let client = stack.client();
     let (issued, revision) = (client.issue("stayer").await, revision(&client).await);
-    hits(&client, &issued.secret).await;
+    client.hit(&issued.secret, AnswerSource::SharedCache).await;
     let position = stack.postgres().server.log_position();
     for _ in 0..20 {
         let answer = fenced(&client, &issued.secret, &revision).await.expect("the service can tell");
@@ -76,7 +71,7 @@ async fn a_revision_of_an_epoch_that_is_over_holds_nobody_up() {
     let stack = Stack::start_with(On::Postgres, With::Redis, &SLOW_VIEW).await;
     let client = stack.client();
     let issued = client.issue("stayer").await;
-    hits(&client, &issued.secret).await;
+    client.hit(&issued.secret, AnswerSource::SharedCache).await;
     let over = format!("{:032x}-{}", 7, 1_000_000);
     let answer = fenced(&client, &issued.secret, &over).await.expect("the service can tell");
     assert_eq!((answer.active, answer.source()), (true, AnswerSource::SharedCache));
@@ -110,7 +105,7 @@ async fn a_replica_that_is_cut_from_the_database_has_no_answer_for_a_newer_revis
     let other = stack.another_server_with(&[("TOKENWARD_DATABASE__URL", &url), grace]).await;
     let (here, there) = (stack.client(), other.client());
     let issued = here.issue("stayer").await;
-    hits(&there, &issued.secret).await;
+    there.hit(&issued.secret, AnswerSource::SharedCache).await;
     for fault in [Fault::Refuse, Fault::Stall] {
         relay.inject(fault);
         let newer = revision(&here).await;
